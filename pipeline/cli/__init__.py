@@ -1,0 +1,89 @@
+"""The command line, `cascade NOUN VERB`: one module per noun, imported when it is called."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+
+__all__ = ["LazyGroup", "main"]
+
+_COMMANDS = {
+    "broker": ("pipeline.cli.broker:command", "Find, start and stop a Kafka for this machine."),
+    "config": ("pipeline.cli.config:command", "Show the settings in force."),
+    "control": ("pipeline.cli.control:command", "Halt, resume and inspect trading."),
+    "demo": ("pipeline.cli.demo:command", "Run the whole pipeline and report on it."),
+    "dlq": ("pipeline.cli.dlq:command", "List and inspect dead letters."),
+    "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
+    "run": ("pipeline.cli.run:command", "Run workers under supervision."),
+    "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
+    "topics": ("pipeline.cli.topics:command", "Create and check the topics."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on their first use.
+
+    `--help` lists them without importing any, so that it answers at once and a fault in one
+    command leaves the others usable.
+
+    Args:
+        lazy: Name of each command to (`module:attribute`, its one line of help).
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        lazy: Mapping[str, tuple[str, str]],
+        **kwargs: object,
+    ) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # handed on untouched
+        self._lazy = dict(lazy)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, imported or not."""
+        return sorted({*super().list_commands(ctx), *self._lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name, importing it if need be; `None` where there is none."""
+        if cmd_name not in self._lazy:
+            return super().get_command(ctx, cmd_name)
+        module_name, attribute = self._lazy[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module_name), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"Expected a click command at {module_name}:{attribute}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands for `--help`, from the lazy table alone."""
+        del ctx  # nothing in the list depends on how the group was called
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in sorted(self._lazy.items())])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; our errors end it in one sentence and exit code 1.
+
+        With `--debug` they keep their traceback.
+        """
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"cascade: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="cascade")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def main(debug: bool) -> None:
+    """Turn market data into order plans on Apache Kafka."""
+    del debug  # LazyGroup.invoke reads it
