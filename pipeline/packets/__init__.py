@@ -1,0 +1,1 @@
+"""Packets: what flows through the cascade, its models, schemas, codec and identifiers."""

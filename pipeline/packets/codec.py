@@ -1,0 +1,149 @@
+"""Packets to bytes and back: Avro single-object encoding, checked on both sides.
+
+A value is C3 01, the schema's fingerprint, the Avro body. What is cached, once per process: parsed
+schemas, fingerprints, and the model of each. Writing checks the model's constraints too, so that
+no stage can put a NaN into a log.
+"""
+
+import io
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+from fastavro import schemaless_reader, schemaless_writer
+
+from pipeline.errors import InvalidPacket, MalformedPacket
+from pipeline.packets import models, schemas
+
+__all__ = ["decode", "decode_as", "encode", "is_marker", "marker_prefix"]
+
+_MAGIC = b"\xc3\x01"
+_HEADER = 10
+_Packet = TypeVar("_Packet", bound=msgspec.Struct)
+
+
+@lru_cache(maxsize=None)
+def _writer(model: type[msgspec.Struct]) -> tuple[bytes, Any]:
+    schema = schemas.current(model.__name__)
+    return _MAGIC + schemas.fingerprint_of(schema), schema
+
+
+@lru_cache(maxsize=None)
+def _readers() -> dict[bytes, tuple[Any, Any, type[msgspec.Struct]]]:
+    """Map each known fingerprint to (writer's schema, reader's schema or None, model)."""
+    known: dict[bytes, tuple[Any, Any, type[msgspec.Struct]]] = {}
+    packet_models = {name: getattr(models, name, None) for name in schemas.names()}
+    for fingerprint, (name, schema) in schemas.history().items():
+        if model := packet_models.get(name):
+            known[_MAGIC + fingerprint] = (schema, schemas.current(name), model)
+    for name, model in packet_models.items():
+        if model is not None and issubclass(model, msgspec.Struct):
+            schema = schemas.current(name)
+            known[_MAGIC + schemas.fingerprint_of(schema)] = (schema, None, model)
+    return known
+
+
+@lru_cache(maxsize=None)
+def _branches(model: type[msgspec.Struct]) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    """List the optional records of a model as (path to the parent, field, branch name).
+
+    Named branches spare the writer from trying each branch of the union: half of its time.
+    """
+    return tuple(_optional_records(schemas.current(model.__name__), ()))
+
+
+def _optional_records(
+    schema: Any, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    for field in schema["fields"]:
+        kind = field["type"]
+        if isinstance(kind, dict) and kind.get("type") == "record":
+            yield from _optional_records(kind, (*path, field["name"]))
+        if isinstance(kind, list):
+            branch = kind[1]
+            yield path, field["name"], branch if isinstance(branch, str) else branch["name"]
+
+
+def _name_branches(datum: dict[str, Any], model: type[msgspec.Struct]) -> None:
+    for path, field, branch in _branches(model):
+        parent = datum
+        for step in path:
+            parent = parent[step]
+        if parent[field] is not None:
+            parent[field] = (branch, parent[field])
+
+
+def encode(packet: msgspec.Struct) -> bytes:
+    """Return the wire form of a packet.
+
+    Raises:
+        InvalidPacket: If a field breaks its constraint or does not fit the schema.
+    """
+    prefix, schema = _writer(type(packet))
+    datum = msgspec.to_builtins(packet, builtin_types=(bytes,))
+    out = io.BytesIO()
+    out.write(prefix)
+    try:
+        msgspec.convert(datum, type(packet))
+        _name_branches(datum, type(packet))
+        schemaless_writer(out, schema, datum)
+    except (msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
+        raise InvalidPacket(f"Expected a valid {type(packet).__name__}, was: {error}") from error
+    return out.getvalue()
+
+
+def decode(value: bytes | None) -> msgspec.Struct:
+    """Return the packet that `value` is the wire form of.
+
+    Raises:
+        MalformedPacket: Unknown framing or schema, truncated, trailing or corrupt bytes.
+        InvalidPacket: Readable, but a field breaks its constraint.
+    """
+    if value is None or value[:2] != _MAGIC or len(value) < _HEADER:
+        was = "null" if value is None else f"{len(value)} bytes starting {value[:10].hex(' ')}"
+        raise MalformedPacket(f"Expected Avro single-object encoding (C3 01 ...), was {was}")
+    found = _readers().get(value[:_HEADER])
+    if found is None:
+        raise MalformedPacket(f"Expected a known schema, was fingerprint {value[2:10].hex()}")
+    writer_schema, reader_schema, model = found
+    source = io.BytesIO(value)
+    source.seek(_HEADER)
+    datum = _read(source, writer_schema, reader_schema, model.__name__)
+    if source.tell() != len(value):
+        left = len(value) - source.tell()
+        raise MalformedPacket(f"Expected the {model.__name__} to fill its bytes, was {left} over")
+    try:
+        return cast(msgspec.Struct, msgspec.convert(datum, model))
+    except msgspec.ValidationError as error:
+        raise InvalidPacket(f"Expected a valid {model.__name__}, was: {error}") from error
+
+
+def _read(source: io.BytesIO, writer_schema: Any, reader_schema: Any, name: str) -> Any:
+    try:
+        return schemaless_reader(source, writer_schema, reader_schema)
+    except Exception as error:  # the decoder raises many kinds on corrupt bytes
+        raise MalformedPacket(f"Expected an Avro {name}, was: {error!r}") from error
+
+
+def decode_as(value: bytes | None, model: type[_Packet]) -> _Packet:
+    """Return the packet, which must be of `model`.
+
+    Raises:
+        MalformedPacket, InvalidPacket: As `decode`, or if it is another packet.
+    """
+    packet = decode(value)
+    if not isinstance(packet, model):
+        raise InvalidPacket(f"Expected a {model.__name__}, was a {type(packet).__name__}")
+    return packet
+
+
+@lru_cache(maxsize=None)
+def marker_prefix() -> bytes:
+    """Return the ten bytes that open every marker, for a test without decoding."""
+    return _writer(models.Marker)[0]
+
+
+def is_marker(value: bytes | None) -> bool:
+    """Say whether a log value is a marker, without decoding it."""
+    return value is not None and value.startswith(marker_prefix())

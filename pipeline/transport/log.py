@@ -1,0 +1,131 @@
+"""The log protocol, pure: who may write an output log, and which of its records count.
+
+A log partition has one writing stage. Whoever takes it over writes a marker with a fresh random
+token and reads the log until that token comes, at offset M; from then on it writes records with
+epoch M. Nothing else decides: no clock, no group generation, no "end of the log".
+
+Every reader follows one rule, `LogReader`:
+
+1. A marker at offset M makes M the epoch.
+2. A record with a lower epoch comes from an owner that was taken over: it is ignored.
+3. A record whose log sequence is not the last accepted + 1 lies behind a hole that a lost batch
+   left: it is ignored; the owner finds the hole too, and takes over again.
+4. A record with a higher epoch than any marker before it cannot exist: `ForeignRecord`.
+
+So a zombie may write what it likes, nobody uses it, and all readers agree on the same records.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.errors import ForeignRecord
+
+__all__ = ["START", "InputPosition", "LogReader", "Position", "RoundCursor", "by_priority"]
+
+_NONE: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where to read a log on: the next offset, with the rule's epoch and sequence before it."""
+
+    offset: int
+    epoch: int
+    sequence: int
+
+
+START: Final = Position(0, _NONE, _NONE)
+
+
+class LogReader:
+    """The reading rule over one log partition.
+
+    Args:
+        position: Where reading starts; `START` for the whole log. `None` for a reader that knows
+            no position and a log that no longer starts at offset 0: it ignores everything before
+            the first marker it meets, and takes the sequence of the first record after it.
+    """
+
+    def __init__(self, position: Position | None = START) -> None:
+        self.epoch = _NONE if position is None else position.epoch
+        self.sequence = _NONE if position is None else position.sequence
+        self._sequence_known = position is not None
+
+    def marker(self, offset: int) -> None:
+        """Note a marker at `offset`: it opens epoch `offset`."""
+        self.epoch = offset
+
+    def accepts(self, offset: int, epoch: int, sequence: int) -> bool:
+        """Say whether the record at `offset` counts, and note it if so.
+
+        Raises:
+            ForeignRecord: If its epoch was opened by no marker before it.
+        """
+        if epoch != self.epoch:
+            if epoch < self.epoch:
+                return False
+            if not self._sequence_known:
+                return False
+            raise ForeignRecord(
+                f"Expected a record of epoch {self.epoch} or lower, was {epoch}", offset=offset
+            )
+        if not self._sequence_known:
+            self._sequence_known = True
+        elif sequence != self.sequence + 1:
+            return False
+        self.sequence = sequence
+        return True
+
+
+@dataclass(slots=True)
+class InputPosition:
+    """How far one input partition is worked off, as the output log tells.
+
+    `position` is where to resume. `done` holds the offsets past it that are worked off already,
+    because a round is worked off in order of priority.
+    """
+
+    position: Position
+    done: set[int]
+
+    def fold(self, offset: int, resume: Position) -> None:
+        """Fold the journal of one output record: it worked off `offset`."""
+        self.position = resume
+        self.done = {done for done in self.done if done >= resume.offset}
+        if offset >= resume.offset:
+            self.done.add(offset)
+
+
+class RoundCursor:
+    """Resume positions while the records of one input partition are worked off in any order.
+
+    Args:
+        offsets: Offsets of the round's records, ascending.
+        priors: For each, (epoch, sequence) of the reading rule just before it.
+        end: The position after the last of them.
+    """
+
+    def __init__(
+        self, offsets: Sequence[int], priors: Sequence[tuple[int, int]], end: Position
+    ) -> None:
+        self._offsets = offsets
+        self._priors = priors
+        self._end = end
+        self._done: set[int] = set()
+        self._first = 0
+
+    def finish(self, offset: int) -> Position:
+        """Note that the record at `offset` is worked off; return where to resume now."""
+        self._done.add(offset)
+        while self._first < len(self._offsets) and self._offsets[self._first] in self._done:
+            self._first += 1
+        if self._first == len(self._offsets):
+            return self._end
+        return Position(self._offsets[self._first], *self._priors[self._first])
+
+
+def by_priority(priorities: Iterable[int]) -> list[int]:
+    """Return the indices of a round's records, highest priority first, else in order."""
+    ranked = list(priorities)
+    return sorted(range(len(ranked)), key=lambda index: -ranked[index])
