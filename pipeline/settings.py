@@ -27,6 +27,7 @@ from pydantic_settings import (
     DotEnvSettingsSource,
     EnvSettingsSource,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -168,6 +169,8 @@ class Settings(BaseSettings):
         max_concurrent_flows: Most flows in flight at injection.
         initial_equity: Cash of the account before the first fill.
         control_echo_timeout_s: Without a sign of the broker for this long: HALTED.
+        control_authors: Who may bootstrap and resume; with commas between in the environment. A
+            name is a claim: who can write to the control log at all is for the broker's ACLs.
         log_level: Least level that is logged.
         kafka: More librdkafka properties, e.g. for TLS and SASL; in the environment
             `CASCADE_KAFKA__SECURITY_PROTOCOL=SASL_SSL`.
@@ -208,6 +211,7 @@ class Settings(BaseSettings):
     max_concurrent_flows: Annotated[int, Field(ge=1)] = 100
     initial_equity: Annotated[float, Field(gt=0.0, le=1e15, allow_inf_nan=False)] = 1_000_000.0
     control_echo_timeout_s: Seconds = 2.0
+    control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     kafka: dict[str, str] = Field(default_factory=dict, repr=False)
 
@@ -243,6 +247,13 @@ class Settings(BaseSettings):
         if not all(re.fullmatch(r"\S+:\d{1,5}", part) for part in broker.split(",")):
             raise ValueError("Expected host:port, several with commas between")
         return broker
+
+    @field_validator("control_authors", mode="before")
+    @classmethod
+    def _authors_with_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
 
     @field_validator("kafka", mode="before")
     @classmethod

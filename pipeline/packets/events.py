@@ -1,0 +1,221 @@
+"""What is said about the cascade: control, coordination, emergencies, alerts, audit.
+
+Field for field as in `schemas/`, frozen, times in microseconds since the Unix epoch, UTC; see
+`pipeline.packets.models`. A `context`, `payload` or `details` is a JSON object as text, since its
+keys depend on what is reported.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from pipeline.packets.models import Count, Long, Name, NonNegative, Text
+
+__all__ = [
+    "EVERYTHING",
+    "Alert",
+    "AuditRecord",
+    "ControlCommand",
+    "ControlKind",
+    "ControlState",
+    "CoordinationMessage",
+    "EmergencyEvent",
+    "EmergencyLevel",
+    "EmergencyType",
+    "MessageType",
+    "PerformanceAlert",
+    "RecoveryAction",
+    "TradingState",
+    "ValidationLevel",
+    "ValidationType",
+]
+
+EVERYTHING = "*"
+"""The scope of a command for the whole cascade."""
+
+Document = Annotated[str, Meta(max_length=65_536)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=1024)]
+
+
+class ControlKind(StrEnum):
+    """What a control command does."""
+
+    BOOTSTRAP = "BOOTSTRAP"
+    HALT = "HALT"
+    RESUME = "RESUME"
+
+
+class TradingState(StrEnum):
+    """Whether orders may go out."""
+
+    ACTIVE = "ACTIVE"
+    REDUCING = "REDUCING"
+    HALTED = "HALTED"
+
+
+class MessageType(StrEnum):
+    """Kind of a coordination message."""
+
+    HANDSHAKE = "HANDSHAKE"
+    HEARTBEAT = "HEARTBEAT"
+    SYNC_REQUEST = "SYNC_REQUEST"
+    SYNC_RESPONSE = "SYNC_RESPONSE"
+    COORDINATION_REQUEST = "COORDINATION_REQUEST"
+    COORDINATION_RESPONSE = "COORDINATION_RESPONSE"
+    CONFLICT_RESOLUTION = "CONFLICT_RESOLUTION"
+    EMERGENCY_BROADCAST = "EMERGENCY_BROADCAST"
+    STATE_UPDATE = "STATE_UPDATE"
+    PERFORMANCE_REPORT = "PERFORMANCE_REPORT"
+
+
+class EmergencyType(StrEnum):
+    """What kind of emergency it is."""
+
+    SYSTEM_FAILURE = "SYSTEM_FAILURE"
+    CASCADE_BREAKDOWN = "CASCADE_BREAKDOWN"
+    PERFORMANCE_DEGRADATION = "PERFORMANCE_DEGRADATION"
+    SECURITY_BREACH = "SECURITY_BREACH"
+    DATA_CORRUPTION = "DATA_CORRUPTION"
+    NETWORK_PARTITION = "NETWORK_PARTITION"
+    RESOURCE_EXHAUSTION = "RESOURCE_EXHAUSTION"
+    COORDINATION_FAILURE = "COORDINATION_FAILURE"
+    VALIDATION_FAILURE = "VALIDATION_FAILURE"
+
+
+class EmergencyLevel(StrEnum):
+    """How bad an emergency is, least first."""
+
+    ADVISORY = "ADVISORY"
+    CAUTION = "CAUTION"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+    EMERGENCY = "EMERGENCY"
+
+
+class RecoveryAction(StrEnum):
+    """What may be done about an emergency."""
+
+    RESTART_SYSTEM = "RESTART_SYSTEM"
+    ISOLATE_SYSTEM = "ISOLATE_SYSTEM"
+    FALLBACK_MODE = "FALLBACK_MODE"
+    EMERGENCY_SHUTDOWN = "EMERGENCY_SHUTDOWN"
+    TRAFFIC_REROUTE = "TRAFFIC_REROUTE"
+    CIRCUIT_BREAKER_OPEN = "CIRCUIT_BREAKER_OPEN"
+    MANUAL_INTERVENTION = "MANUAL_INTERVENTION"
+    AUTOMATIC_RECOVERY = "AUTOMATIC_RECOVERY"
+
+
+class PerformanceAlert(StrEnum):
+    """How urgent an alert is, least first."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+    EMERGENCY = "EMERGENCY"
+
+
+class ValidationLevel(StrEnum):
+    """How bad a finding is, least first."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+    CRITICAL = "CRITICAL"
+
+
+class ValidationType(StrEnum):
+    """What was validated."""
+
+    DATA_INTEGRITY = "DATA_INTEGRITY"
+    FLOW_CONTINUITY = "FLOW_CONTINUITY"
+    SYSTEM_CONNECTIVITY = "SYSTEM_CONNECTIVITY"
+    PERFORMANCE_COMPLIANCE = "PERFORMANCE_COMPLIANCE"
+    SECURITY_VALIDATION = "SECURITY_VALIDATION"
+    CONFIGURATION_VALIDATION = "CONFIGURATION_VALIDATION"
+    SUPERPOSITION_COHERENCE = "SUPERPOSITION_COHERENCE"
+    TEMPORAL_CONSISTENCY = "TEMPORAL_CONSISTENCY"
+
+
+class ControlCommand(Struct, frozen=True):
+    """A command to the cascade; its offset in the control log is its epoch."""
+
+    command_id: Name
+    kind: ControlKind
+    scope: Name
+    author: Name
+    reason: Text
+    time: Count
+    expires_at: Count
+    lifts_epoch: Long
+
+
+class ControlState(Struct, frozen=True):
+    """What the control log says of a scope: a compacted view, for people and tools."""
+
+    scope: Name
+    trading_state: TradingState
+    epoch: Long
+    halt_epoch: Long
+    command_id: Name
+    author: Name
+    reason: Text
+    time: Count
+
+
+class CoordinationMessage(Struct, frozen=True):
+    """A message between systems of the cascade; `response_timeout` is in seconds."""
+
+    message_id: Name
+    message_type: MessageType
+    sender_system: Name
+    recipient_system: Name
+    timestamp: Count
+    payload: Document
+    priority: Annotated[int, Meta(ge=1, le=3)]
+    requires_response: bool
+    response_timeout: NonNegative
+    correlation_id: Text
+
+
+class EmergencyEvent(Struct, frozen=True):
+    """The declaration of an emergency; `recovery_time_estimate` is in seconds."""
+
+    event_id: Name
+    emergency_type: EmergencyType
+    emergency_level: EmergencyLevel
+    timestamp: Count
+    source_system: Name
+    affected_systems: Names
+    description: Text
+    context: Document
+    recovery_actions: Annotated[tuple[RecoveryAction, ...], Meta(max_length=64)]
+    estimated_impact: Text
+    recovery_time_estimate: NonNegative
+
+
+class Alert(Struct, frozen=True):
+    """Something that people should know of."""
+
+    id: Name
+    level: PerformanceAlert
+    message: Text
+    context: Document
+    timestamp: Count
+    acknowledged: bool
+
+
+class AuditRecord(Struct, frozen=True):
+    """The result of a validation, chained to the one before it."""
+
+    sequence: Count
+    previous_sha256: Text
+    validation_id: Name
+    validation_type: ValidationType
+    level: ValidationLevel
+    message: Text
+    timestamp: Count
+    system_id: Name
+    packet_id: Text
+    details: Document
+    remediation_steps: Annotated[tuple[Text, ...], Meta(max_length=64)]
