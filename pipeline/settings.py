@@ -171,6 +171,7 @@ class Settings(BaseSettings):
         control_echo_timeout_s: Without a sign of the broker for this long: HALTED.
         control_authors: Who may bootstrap and resume; with commas between in the environment. A
             name is a claim: who can write to the control log at all is for the broker's ACLs.
+        topic_profile: Profile of `topics.yaml` that topics are created with.
         log_level: Least level that is logged.
         kafka: More librdkafka properties, e.g. for TLS and SASL; in the environment
             `CASCADE_KAFKA__SECURITY_PROTOCOL=SASL_SSL`.
@@ -212,6 +213,7 @@ class Settings(BaseSettings):
     initial_equity: Annotated[float, Field(gt=0.0, le=1e15, allow_inf_nan=False)] = 1_000_000.0
     control_echo_timeout_s: Seconds = 2.0
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
+    topic_profile: str = "dev"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     kafka: dict[str, str] = Field(default_factory=dict, repr=False)
 
