@@ -17,9 +17,10 @@ from pipeline.packets.events import (
     TradingState,
 )
 
-__all__ = ["ControlView", "TradingState", "TradingStateMachine", "strictest"]
+__all__ = ["NONE", "ControlView", "TradingState", "TradingStateMachine", "strictest"]
 
 NONE = -1
+"""The epoch of nothing."""
 
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
@@ -53,6 +54,9 @@ class TradingStateMachine:
 
     Args:
         authors: Who may bootstrap and resume. Anybody may halt.
+
+    Attributes:
+        refused: Why, of each command that did not count, by epoch.
     """
 
     def __init__(self, authors: Collection[str]) -> None:
@@ -60,8 +64,10 @@ class TradingStateMachine:
         self._bootstrapped = False
         self._epoch = NONE
         self._halt_epoch = NONE
+        self._resumed_epoch = NONE
         self._reason = ""
         self._last: ControlCommand | None = None
+        self.refused: dict[int, str] = {}
 
     @property
     def trading_state(self) -> TradingState:
@@ -78,6 +84,11 @@ class TradingStateMachine:
     def halt_epoch(self) -> int:
         """Epoch that a RESUME must name; -1 where no halt is in force."""
         return self._halt_epoch
+
+    @property
+    def resumed_epoch(self) -> int:
+        """Epoch of the last RESUME that counted; -1 where there was none."""
+        return self._resumed_epoch
 
     @property
     def reason(self) -> str:
@@ -108,12 +119,14 @@ class TradingStateMachine:
         if command.kind is ControlKind.HALT:
             self._halt(epoch, f"halted by {command.author}: {command.reason}", command)
             return None
-        if refusal := self._refusal(command, appended_at):
+        if refusal := self.refusal(command, appended_at):
+            self.refused[epoch] = refusal
             return refusal
         if command.kind is ControlKind.BOOTSTRAP:
             self._bootstrapped = True
         else:
             self._halt_epoch = NONE
+            self._resumed_epoch = epoch
         self._epoch = epoch
         self._last = command
         return None
@@ -139,7 +152,10 @@ class TradingStateMachine:
         self._reason = reason
         self._last = command or self._last
 
-    def _refusal(self, command: ControlCommand, appended_at: int) -> str | None:
+    def refusal(self, command: ControlCommand, appended_at: int = 0) -> str | None:
+        """Return why a command would not count as the next one; None where it would."""
+        if command.kind is ControlKind.HALT:
+            return None
         if command.author not in self._authors:
             names = ", ".join(sorted(self._authors)) or "nobody"
             return f"Expected an author allowed to (control_authors: {names}), was {command.author}"
@@ -151,7 +167,7 @@ class TradingStateMachine:
 
     def _conflict(self, command: ControlCommand) -> str | None:
         if command.kind is ControlKind.BOOTSTRAP:
-            return "Expected one BOOTSTRAP, was another" if self._bootstrapped else None
+            return "Expected one BOOTSTRAP, was another one" if self._bootstrapped else None
         if self._halt_epoch == NONE:
             return "Expected a halt to lift, was none"
         if command.lifts_epoch != self._halt_epoch:

@@ -1,0 +1,202 @@
+"""Reading control ahead of all data, on a thread of its own.
+
+The reader goes by this protocol:
+
+1. Ask the broker for the end of the control log, and read from the start up to there: `ready`.
+2. Go on reading; a command takes effect as it arrives.
+3. Twice a second ask for the end again. When all before it has been read, what is known was
+   current at the moment of asking. Older than `control_echo_timeout_s`, it is no longer trusted:
+   the view is HALTED until an answer comes.
+4. Latch what was read: a halt after it takes effect, a resume before.
+5. Any error ends in HALTED, and in a new start from 1.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from pipeline.control.latch import Latch
+from pipeline.control.log import ControlLog, KafkaControlLog
+from pipeline.control.state import NONE, ControlView, TradingState, TradingStateMachine
+from pipeline.errors import BrokerUnavailable, PipelineError
+from pipeline.settings import Settings
+
+__all__ = ["ControlReader"]
+
+_logger = logging.getLogger(__name__)
+
+_ASK_EVERY_S = 0.5
+_POLL_S = 0.05
+_RESTART_S = 0.5
+
+
+class ControlReader:
+    """Keeps the trading state at hand; start it before any data is read.
+
+    Args:
+        settings: Broker, namespace, home, authors and time limit.
+        open_log: Opens the control log.
+        monotonic: Seconds that only run forward.
+        name: What to call its client.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        open_log: Callable[[], ControlLog] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        name: str = "control-reader",
+    ) -> None:
+        self._settings = settings
+        self._open_log = open_log or (lambda: KafkaControlLog(settings, name))
+        self._monotonic = monotonic
+        self._latch = Latch.of(settings)
+        self._limit_s = settings.control_echo_timeout_s
+        self._fresh = self._stale = _halted("control log not read yet", NONE, NONE)
+        self._fresh_until_s = float("-inf")
+        self._ready = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin to read, on a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading, and wait for the thread; the view is HALTED from then on."""
+        self._stopping.set()
+        self._fresh_until_s = float("-inf")
+        if self._thread.is_alive():
+            self._thread.join(timeout=self._limit_s + 10.0)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the log has been read through the end that it had at the start."""
+        return self._ready.is_set()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until it is `ready`, at most `timeout_s`; return whether it is."""
+        return self._ready.wait(timeout_s)
+
+    def view(self) -> ControlView:
+        """Return the state to act on; takes no lock and never waits."""
+        # In this order, or a new limit could vouch for an old view.
+        until_s = self._fresh_until_s
+        fresh = self._fresh
+        return fresh if self._monotonic() < until_s else self._stale
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._read()
+            except PipelineError as error:
+                self._distrust(str(error))
+                _logger.warning("control reader halted: %s", error)
+            except Exception as error:
+                self._distrust(f"control reader failed: {error!r}")
+                _logger.exception("control reader failed")
+            self._stopping.wait(_RESTART_S)
+        self._distrust("control reader stopped")
+
+    def _read(self) -> None:
+        log = self._open_log()
+        try:
+            machine = TradingStateMachine(self._settings.control_authors)
+            asked_s = self._monotonic()
+            self._catch_up(log, machine, log.end(self._limit_s))  # Step 1
+            if not self._stopping.is_set():
+                self._take(machine)
+                self._trust(asked_s)
+                self._ready.set()
+            self._follow(log, machine)
+        finally:
+            log.close()
+
+    def _catch_up(self, log: ControlLog, machine: TradingStateMachine, end: int) -> None:
+        last_s = self._monotonic()
+        while log.next_epoch < end and not self._stopping.is_set():
+            if self._apply_next(log, machine):
+                last_s = self._monotonic()
+            elif self._monotonic() - last_s > self._limit_s:
+                raise BrokerUnavailable(
+                    f"Expected the control log up to {end}, was {log.next_epoch} and no more for"
+                    f" {self._limit_s} s"
+                )
+
+    def _follow(self, log: ControlLog, machine: TradingStateMachine) -> None:
+        asked_s = float("-inf")
+        end: int | None = None
+        while not self._stopping.is_set():
+            if self._monotonic() - asked_s >= _ASK_EVERY_S:
+                asked_s, end = self._monotonic(), self._end(log)  # Step 3
+            if self._apply_next(log, machine):  # Step 2
+                self._take(machine)
+            else:
+                self._show(machine)  # the latch may have been set from outside
+            if end is not None and log.next_epoch >= end:
+                self._trust(asked_s)
+
+    def _end(self, log: ControlLog) -> int | None:
+        try:
+            # Half the limit, so that commands are looked for in between.
+            return log.end(self._limit_s / 2)
+        except BrokerUnavailable as error:
+            _logger.debug("control log: %s", error)  # what is known ages; that is enough
+            return None
+
+    def _apply_next(self, log: ControlLog, machine: TradingStateMachine) -> bool:
+        entry = log.poll(_POLL_S)
+        if entry is None:
+            return False
+        refusal = machine.apply(entry.command, entry.epoch, entry.appended_at)
+        if refusal:
+            _logger.warning("control command at epoch %d does not count: %s", entry.epoch, refusal)
+        return True
+
+    def _take(self, machine: TradingStateMachine) -> None:
+        """Step 4: let what was read take effect, and latch it."""
+        if machine.halt_epoch != NONE:
+            self._show(machine)
+            self._latch.record(TradingState.HALTED, machine.halt_epoch, machine.reason)
+        elif machine.resumed_epoch != NONE:
+            self._latch.record(TradingState.ACTIVE, machine.resumed_epoch, "")
+        self._show(machine)
+
+    def _show(self, machine: TradingStateMachine) -> None:
+        view = machine.view(current=True)
+        latched = self._latch.read()
+        if view.trading_state is not TradingState.HALTED and latched.holds(machine.resumed_epoch):
+            reason = f"latched on this machine: {latched.reason}"
+            view = ControlView(TradingState.HALTED, view.epoch, True, view.halt_epoch, reason)
+        if view != self._fresh:
+            _logger.info("trading state %s at epoch %d", view.trading_state, view.epoch)
+        self._stale = _halted("no sign of the broker", view.epoch, view.halt_epoch)
+        self._fresh = view
+
+    def _trust(self, asked_s: float) -> None:
+        if not self._stopping.is_set():
+            self._fresh_until_s = max(self._fresh_until_s, asked_s + self._limit_s)
+
+    def _distrust(self, reason: str) -> None:
+        self._stale = _halted(reason, self._fresh.epoch, self._fresh.halt_epoch)
+        self._fresh_until_s = float("-inf")
+
+
+def _halted(reason: str, epoch: int, halt_epoch: int) -> ControlView:
+    return ControlView(TradingState.HALTED, epoch, False, halt_epoch, reason)
