@@ -8,15 +8,23 @@ no stage can put a NaN into a log.
 import io
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
 from pipeline.errors import InvalidPacket, MalformedPacket
-from pipeline.packets import models, schemas
+from pipeline.packets import events, models, schemas
 
-__all__ = ["decode", "decode_as", "encode", "is_marker", "marker_prefix"]
+__all__ = [
+    "JournalHead",
+    "decode",
+    "decode_as",
+    "encode",
+    "is_marker",
+    "journal_head",
+    "marker_prefix",
+]
 
 _MAGIC = b"\xc3\x01"
 _HEADER = 10
@@ -33,15 +41,20 @@ def _writer(model: type[msgspec.Struct]) -> tuple[bytes, Any]:
 def _readers() -> dict[bytes, tuple[Any, Any, type[msgspec.Struct]]]:
     """Map each known fingerprint to (writer's schema, reader's schema or None, model)."""
     known: dict[bytes, tuple[Any, Any, type[msgspec.Struct]]] = {}
-    packet_models = {name: getattr(models, name, None) for name in schemas.names()}
     for fingerprint, (name, schema) in schemas.history().items():
-        if model := packet_models.get(name):
+        if model := _model(name):
             known[_MAGIC + fingerprint] = (schema, schemas.current(name), model)
-    for name, model in packet_models.items():
-        if model is not None and issubclass(model, msgspec.Struct):
+    for name in schemas.names():
+        if model := _model(name):
             schema = schemas.current(name)
             known[_MAGIC + schemas.fingerprint_of(schema)] = (schema, None, model)
     return known
+
+
+def _model(name: str) -> type[msgspec.Struct] | None:
+    """Return the model of a schema; None for an enumeration, or where there is none any more."""
+    found = getattr(models, name, None) or getattr(events, name, None)
+    return found if isinstance(found, type) and issubclass(found, msgspec.Struct) else None
 
 
 @lru_cache(maxsize=None)
@@ -136,6 +149,52 @@ def decode_as(value: bytes | None, model: type[_Packet]) -> _Packet:
     if not isinstance(packet, model):
         raise InvalidPacket(f"Expected a {model.__name__}, was a {type(packet).__name__}")
     return packet
+
+
+class JournalHead(NamedTuple):
+    """The two numbers that the reading rule looks at."""
+
+    sequence: int
+    epoch: int
+
+
+def journal_head(value: bytes | None) -> JournalHead | None:
+    """Return a log record's sequence and epoch without decoding the rest.
+
+    Every log record opens with its journal, and a journal with these two; Avro writes them as
+    zigzag variable-length integers.
+
+    Returns:
+        None where the value is no record of a log.
+    """
+    if value is None or value[:_HEADER] not in _log_prefixes():
+        return None
+    try:
+        sequence, at = _zigzag(value, _HEADER)
+        epoch, _ = _zigzag(value, at)
+    except IndexError:
+        return None
+    return JournalHead(sequence, epoch)
+
+
+def _zigzag(value: bytes, at: int) -> tuple[int, int]:
+    shift = number = 0
+    while True:
+        byte = value[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return (number >> 1) ^ -(number & 1), at
+        shift += 7
+
+
+@lru_cache(maxsize=None)
+def _log_prefixes() -> frozenset[bytes]:
+    return frozenset(
+        prefix
+        for prefix, (_, _, model) in _readers().items()
+        if next(iter(model.__struct_fields__)) == "journal"
+    )
 
 
 @lru_cache(maxsize=None)

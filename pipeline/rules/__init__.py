@@ -1,0 +1,1 @@
+"""Validation rules: pure functions over packets and flows."""

@@ -1,0 +1,1 @@
+"""The four stages: contract, decisions, engine, Faust apps."""

@@ -1,0 +1,120 @@
+"""Faust apps of the stages: `faust -A pipeline.stages.risk worker -l info`.
+
+An app has one agent; its events are rounds (`pipeline.transport.rounds.Round`).
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import faust
+from faust.app.base import BootStrategy
+from faust.types import AppT
+
+from pipeline.clock import WallClock
+from pipeline.control.reader import ControlReader
+from pipeline.settings import Settings, load_settings
+from pipeline.stages.contract import StageLogic
+from pipeline.stages.engine import StageEngine
+from pipeline.stages.routes import ROUTES
+from pipeline.transport.faust_consumer import RoundConsumer
+from pipeline.transport.host import LogHost
+from pipeline.transport.journal import LogSpec
+from pipeline.transport.rounds import Round
+
+__all__ = ["LogApp", "log_app", "stage_app"]
+
+
+class _NoWeb(BootStrategy):
+    """Starts no web server: several workers share a machine, and they would share its port."""
+
+    enable_web = False
+
+
+class LogApp(faust.App):
+    """A Faust app that owns output logs."""
+
+    BootStrategy = _NoWeb
+
+    host: LogHost
+    control: ControlReader
+    cascade: Settings
+
+    def _create_directories(self) -> None:
+        self.conf.datadir.mkdir(parents=True, exist_ok=True)
+
+
+class _RoundSchema(faust.Schema):
+    """Hands a round through as it is: its records are decoded by the engine."""
+
+    def loads_key(self, app: AppT, message: Any, **_: Any) -> Any:
+        return None
+
+    def loads_value(self, app: AppT, message: Any, **_: Any) -> Any:
+        return message.value
+
+
+def log_app(settings: Settings, spec: LogSpec) -> LogApp:
+    """Return the Faust app for the owner of a log, without host and agent."""
+    broker = settings.broker or "127.0.0.1:9092"
+    app = LogApp(
+        settings.group(spec.group),
+        broker=f"rdkafka://{broker}",
+        key_serializer="raw",
+        value_serializer="raw",
+        cython_optimizations=True,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        # Without tables the default of 1 would still choose Faust's own assignor.
+        table_standby_replicas=0,
+        stream_wait_empty=False,
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.heartbeat_interval_ms / 1000,
+        datadir=str(settings.home / "faust" / settings.group(spec.stage)),
+    )
+    app.cascade = settings
+    app.control = ControlReader(settings)
+    return app
+
+
+def stage_app(stage: str, logic: StageLogic[Any], settings: Settings | None = None) -> LogApp:
+    """Return the Faust app of a stage.
+
+    Args:
+        stage: strategic, tactical, risk or execution.
+        logic: Its decisions.
+        settings: Settings; those of the environment where None.
+    """
+    settings = settings or load_settings()
+    route = ROUTES[stage]
+    app = log_app(settings, route.spec)
+    app.host = LogHost(settings, route.spec, logic, WallClock())
+    engine = StageEngine(route, logic, app.host, app.control, settings)
+    serve(app, f"{stage}_rounds", engine.work_off)
+    return app
+
+
+def serve(app: LogApp, name: str, work_off: Any) -> None:
+    """Give `app` its agent, which works rounds off, and its control reader."""
+    rounds = app.topic(
+        app.cascade.topic(app.host.spec.subscribed), schema=_RoundSchema(), internal=True
+    )
+
+    async def agent(stream: AsyncIterator[Round]) -> None:
+        consumer = cast(RoundConsumer, app.consumer)
+        async for taken in cast(Any, stream).noack():
+            try:
+                await work_off(taken)
+            finally:
+                consumer.return_credit()
+
+    app.agent(rounds, name=name)(agent)
+
+    @app.on_before_configured.connect  # type: ignore[untyped-decorator]  # Faust's signals
+    def _quiet(*_: Any, **__: Any) -> None:
+        # At its own level Faust sets the root logger to DEBUG while it shows a spinner.
+        logging.getLogger().setLevel(app.cascade.log_level)
+
+    @app.task  # type: ignore[untyped-decorator]  # Faust's decorators
+    async def _read_control(app: Any) -> None:
+        app.control.start()

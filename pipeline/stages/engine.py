@@ -1,0 +1,283 @@
+"""The engine of a stage: works off rounds, one record in the log for each input.
+
+Per round and owned partition:
+
+1. Take the inputs that count, decode them, seal what needs no decision (`pipeline.stages.intake`).
+2. Ask the stage for drafts; a record that fails is retried in place, then dead-lettered.
+3. Encode each record and check its size, then fold it into the state.
+4. Write the dead letters of the round and wait for them, so that none can be missing.
+5. Hand the records to the producer. Nobody waits for the broker: what is lost is found by reading
+   the log back, and ends the ownership.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from pipeline.control.state import ControlView
+from pipeline.errors import InvalidPacket, OwnershipLost, RecordTooLarge
+from pipeline.packets.codec import encode
+from pipeline.packets.vocabulary import OutcomeKind
+from pipeline.policies.breaker import Breaker
+from pipeline.settings import Settings
+from pipeline.stages.contract import Context, Draft, Input, Note, StageLogic, seal
+from pipeline.stages.dead_letters import dead_letter
+from pipeline.stages.fates import Fate
+from pipeline.stages.intake import Intake
+from pipeline.stages.records import RecordWriter
+from pipeline.stages.routes import Route
+from pipeline.transport.host import LogHost
+from pipeline.transport.journal import Ownership
+from pipeline.transport.log import RoundCursor
+from pipeline.transport.rounds import Round, TopicAndPartition
+
+__all__ = ["StageEngine"]
+
+_logger = logging.getLogger(__name__)
+_MOST_BACKOFF_S = 0.05
+
+Item = Draft | Note | None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The records of one round for one partition, until they are written."""
+
+    ownership: Ownership
+    cursors: dict[TopicAndPartition, RoundCursor]
+    started: int
+    control: ControlView
+    records: list[tuple[bytes | None, bytes]] = field(default_factory=list)
+    dead: list[tuple[str, bytes | None, bytes | None, list[Any]]] = field(default_factory=list)
+
+
+class StageEngine:
+    """Works off the rounds of one stage's worker.
+
+    Args:
+        route: Place of the stage.
+        logic: Its decisions.
+        host: Owner of its logs.
+        control: Says what is in force; asked once a round.
+        settings: Settings.
+        jitter: Randomness of the pauses between retries.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        logic: StageLogic[Any],
+        host: LogHost,
+        control: Any,
+        settings: Settings,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._route = route
+        self._logic = logic
+        self._host = host
+        self._control = control
+        self._settings = settings
+        self._intake = Intake(route, settings)
+        self._writer = RecordWriter(route, host.owner, host.build, settings.account)
+        self._jitter = jitter or random.Random()
+        self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
+
+    async def work_off(self, taken: Round) -> None:
+        """Work a round off; an ownership that ends meanwhile ends the work, not the worker."""
+        if taken.generation != self._host.generation:
+            return
+        try:
+            for ownership in list(self._host.owned.values()):
+                await self._work_partition(ownership, taken)
+        except OwnershipLost as lost:
+            _logger.info("round_dropped stage=%s why=%s", self._route.stage, lost)
+        except Exception as error:
+            # The state may be half a round ahead of the log: drop it and read the log again.
+            _logger.exception("round_failed stage=%s", self._route.stage)
+            self._host.lose(f"a round failed: {error!r}")
+
+    async def _work_partition(self, ownership: Ownership, taken: Round) -> None:
+        now = self._host.clock.now_us()
+        inputs, cursors = self._intake.take(ownership, taken, now)
+        if not inputs:
+            return
+        batch = _Batch(ownership, cursors, now, self._control.view())
+        remaining: Sequence[Input] = inputs
+        while remaining:
+            done = self._bulk(batch, remaining)
+            remaining = remaining[done:]
+            if remaining:  # the policy failed: find out on which input
+                await self._single(batch, remaining[0])
+                remaining = remaining[1:]
+        await self._write(batch)
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    def _context(self, batch: _Batch) -> Context:
+        return Context(batch.control, batch.ownership.sequence)
+
+    def _bulk(self, batch: _Batch, inputs: Sequence[Input]) -> int:
+        """Work inputs off until the policy fails; return how many were worked off."""
+        undecided = any(each.fate is None for each in inputs)
+        if undecided and not self.breaker.allows():
+            for each in inputs:
+                self._add(batch, each, Draft(outcome=each.fate or self._held()), 0)
+            return len(inputs)
+        done = 0
+        try:
+            for item in self._items(batch, inputs):
+                self._add(batch, inputs[done], item, 0)
+                done += 1
+        except (OwnershipLost, _Bug):
+            raise
+        except Exception as error:
+            self.breaker.failed()
+            _logger.warning("policy_failed stage=%s why=%r", self._route.stage, error)
+            return done
+        if undecided:
+            self.breaker.succeeded()
+        return done
+
+    def _items(self, batch: _Batch, inputs: Sequence[Input]) -> Iterator[Item]:
+        """Yield one item per input, checked to be as many."""
+        items = self._logic.decide(batch.ownership.state, inputs, self._context(batch))
+        return iter(zip_strict(items, inputs))
+
+    def _held(self) -> Any:
+        return seal(OutcomeKind.HELD, self._route.stage, Fate.BREAKER_OPEN)
+
+    async def _single(self, batch: _Batch, each: Input) -> None:
+        """Retry one input in place, with backoff and jitter, within its budget."""
+        if each.fate is not None:
+            self._add(batch, each, Draft(outcome=each.fate), 0)
+            return
+        limit = self._settings.stages.of(self._route.stage).retries
+        error: Exception | None = None
+        for attempt in range(1, limit + 1):
+            if not self._in_budget(batch, each) or not self.breaker.allows():
+                break
+            pause_s = self._settings.backoff_base_ms / 1000 * 2 ** (attempt - 1)
+            await asyncio.sleep(min(_MOST_BACKOFF_S, pause_s) * self._jitter.uniform(0.5, 1.0))
+            try:
+                item = next(iter(self._items(batch, [each])))
+            except Exception as failure:
+                error = failure
+                self.breaker.failed()
+                continue
+            self.breaker.succeeded()
+            self._add(batch, each, item, attempt)
+            return
+        detail = f"after {limit} retries: {error!r}" if error else "no time left to retry"
+        fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, Fate.POLICY_FAILED, detail=detail)
+        self._add(batch, each, Draft(outcome=fate), limit)
+
+    def _in_budget(self, batch: _Batch, each: Input) -> bool:
+        if self._settings.clock == "event":
+            return True
+        spent_us = self._host.clock.now_us() - batch.started
+        budget_us = self._settings.scaled_budget_ms(self._route.stage) * 1000
+        envelope = getattr(each.packet, "envelope", None)
+        deadline = envelope.deadline if envelope is not None else batch.started + budget_us
+        return spent_us < budget_us and batch.started + spent_us < deadline
+
+    # -- recording -----------------------------------------------------------------------------
+
+    def _add(self, batch: _Batch, each: Input, item: Item, retries: int) -> None:
+        """Turn an item into a record: encode, check, then fold it into the state."""
+        ownership = batch.ownership
+        where = (each.topic, each.partition)
+        position = batch.cursors[where].finish(each.offset)
+        if item is not None:
+            record, value = self._record(batch, each, item, retries, position)
+            self._logic.apply(ownership.state, record)
+            ownership.sequence += 1
+            batch.records.append((_key(record, each), value))
+            self._note_dead(batch, each, record)
+        known = ownership.positions[where]
+        known.position = position
+        known.done.clear()
+
+    def _record(
+        self, batch: _Batch, each: Input, item: Draft | Note, retries: int, position: Any
+    ) -> tuple[Struct, bytes]:
+        ownership = batch.ownership
+        journal = self._writer.journal(
+            each, ownership.sequence + 1, ownership.epoch, position, batch.control.epoch
+        )
+        if isinstance(item, Note):
+            record = item.model(journal=journal, **item.fields)
+            return record, encode(record)
+        finished = max(self._host.clock.now_us(), batch.started)
+        if self._settings.clock == "event":
+            started = finished = each.now
+        else:
+            started = batch.started
+        record = self._writer.record(each, item, journal, retries, started, finished)
+        try:
+            return record, self._encoded(record)
+        except (RecordTooLarge, InvalidPacket) as error:
+            reason = Fate.TOO_LARGE if isinstance(error, RecordTooLarge) else Fate.POLICY_FAILED
+            stage = self._route.stage
+            fate = seal(OutcomeKind.DEAD_LETTERED, stage, reason, detail=str(error))
+            record = self._writer.minimal(each, fate, journal, started, finished)
+            return record, encode(record)
+
+    def _encoded(self, record: Struct) -> bytes:
+        value = encode(record)
+        if len(value) > self._settings.record_max_bytes:
+            raise RecordTooLarge(
+                f"Expected a record up to {self._settings.record_max_bytes} bytes,"
+                f" was {len(value)}"
+            )
+        return value
+
+    def _note_dead(self, batch: _Batch, each: Input, record: Any) -> None:
+        envelope = getattr(record, "envelope", None)
+        outcome = envelope.outcome if envelope is not None else None
+        if (
+            outcome is not None
+            and outcome.kind is OutcomeKind.DEAD_LETTERED
+            and outcome.stage == self._route.stage
+        ):
+            letter = dead_letter(each, envelope, outcome, self._route.spec.group)
+            batch.dead.append(letter)
+
+    async def _write(self, batch: _Batch) -> None:
+        if batch.dead:
+            by_topic: dict[str, list[Any]] = {}
+            for topic, *rest in batch.dead:
+                by_topic.setdefault(topic, []).append(tuple(rest))
+            for topic, letters in by_topic.items():
+                await self._host.produce_confirmed(topic, letters)
+        if batch.records:
+            self._host.write(batch.ownership, batch.records)
+
+
+class _Bug(Exception):
+    """A stage that breaks its contract; no retry mends that."""
+
+
+def zip_strict(items: Iterator[Item], inputs: Sequence[Input]) -> Iterator[Item]:
+    """Yield the items of a stage, checked to be one per input."""
+    count = 0
+    for item in items:
+        count += 1
+        if count > len(inputs):
+            raise _Bug(f"Expected {len(inputs)} drafts, was more")
+        yield item
+    if count != len(inputs):
+        raise _Bug(f"Expected {len(inputs)} drafts, was {count}")
+
+
+def _key(record: Any, each: Input) -> bytes | None:
+    """Return the record's key: the symbol of a packet, the account of a portfolio update."""
+    envelope = getattr(record, "envelope", None)
+    if envelope is not None:
+        return str(envelope.symbol).encode()
+    account = getattr(record, "account", None)
+    return each.key if account is None else str(account).encode()

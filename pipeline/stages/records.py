@@ -1,0 +1,130 @@
+"""From a draft to the record that goes into the log: envelope, trace, journal."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.packets import identity
+from pipeline.packets.models import Envelope, Journal, Outcome, PolicyStamp, Trace
+from pipeline.packets.vocabulary import SuperpositionType
+from pipeline.stages.contract import Draft, Input
+from pipeline.stages.fates import NO_BAR
+from pipeline.stages.routes import Route
+from pipeline.transport.log import Position
+
+__all__ = ["RecordWriter"]
+
+_MAX_TRACE = 16
+
+
+class RecordWriter:
+    """Builds the records of one stage.
+
+    Args:
+        route: Place of the stage.
+        owner: Who writes, for the journal.
+        build: Hash of code and settings.
+        account: Account of packets that cannot be read.
+    """
+
+    def __init__(self, route: Route, owner: str, build: str, account: str) -> None:
+        self._route = route
+        self._owner = owner
+        self._build = build
+        self._account = account
+
+    def journal(
+        self, each: Input, sequence: int, epoch: int, resume: Position, control_epoch: int
+    ) -> Journal:
+        """Return the journal of the record made from `each`."""
+        return Journal(
+            sequence, epoch,
+            each.topic, each.partition, each.offset, each.epoch, each.sequence,
+            resume.offset, resume.epoch, resume.sequence,
+            each.now, control_epoch, self._owner, self._build,
+        )  # fmt: skip
+
+    def record(
+        self, each: Input, draft: Draft, journal: Journal, retries: int, started: int, finished: int
+    ) -> Struct:
+        """Return the stage's record of an input, complete."""
+        packet = each.packet
+        envelope = getattr(packet, "envelope", None)
+        fields: dict[str, Any] = {}
+        if envelope is None:
+            envelope = self._unreadable(each)
+        else:
+            fields["bar"] = packet.bar
+            for name in self._route.carried:
+                fields[name] = _without_agents(getattr(packet, name))
+        fields.update(draft.parts)
+        if draft.outcome is not None and not NO_BAR.isdisjoint(draft.outcome.reasons):
+            fields["bar"] = None
+        trace = Trace(self._route.stage, each.received, started, finished)
+        return self._route.writes(
+            journal=journal,
+            envelope=self._envelope(envelope, draft.outcome, draft.policy, trace, retries),
+            **fields,
+        )
+
+    def minimal(
+        self, each: Input, outcome: Outcome, journal: Journal, started: int, finished: int
+    ) -> Struct:
+        """Return a record that always fits: the fate and the bar, nothing else."""
+        packet = each.packet
+        envelope = getattr(packet, "envelope", None) or self._unreadable(each)
+        trace = Trace(self._route.stage, each.received, started, finished)
+        return self._route.writes(
+            journal=journal,
+            envelope=self._envelope(envelope, outcome, None, trace, 0),
+            bar=getattr(packet, "bar", None),
+        )
+
+    def _envelope(
+        self,
+        above: Envelope,
+        outcome: Outcome | None,
+        policy: PolicyStamp | None,
+        trace: Trace,
+        retries: int,
+    ) -> Envelope:
+        route = self._route
+        return Envelope(
+            above.flow_id,
+            identity.packet_id(above.flow_id, route.stage),
+            above.packet_id,
+            route.writes_type,
+            route.stage,
+            route.target,
+            above.symbol,
+            above.account,
+            above.sequence,
+            above.priority,
+            above.event_time,
+            above.accepted_at,
+            above.deadline,
+            above.retry_count + retries,
+            above.max_retries,
+            (*above.trace[-_MAX_TRACE + 1 :], trace),
+            policy,
+            outcome,
+        )
+
+    def _unreadable(self, each: Input) -> Envelope:
+        """Return the envelope of a record whose own cannot be read."""
+        flow = identity.unreadable_flow_id(each.topic, each.partition, each.offset)
+        stamp = max(0, each.timestamp_ms) * 1000
+        return Envelope(
+            flow, identity.packet_id(flow, "unreadable"), "", SuperpositionType.CONTEXT_UPDATE,
+            "unknown", self._route.stage, "unknown", self._account, 0, 1,
+            stamp, stamp, stamp, 0, 0, (),
+        )  # fmt: skip
+
+
+def _without_agents(part: Any) -> Any:
+    """Return a decision without the views that were mixed; they stay in its own stage's log."""
+    if part is None or not part.agents:
+        return part
+    return msgspec.structs.replace(part, agents=())
+

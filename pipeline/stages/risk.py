@@ -1,0 +1,8 @@
+"""The risk stage as a Faust worker: `faust -A pipeline.stages.risk worker -l info`."""
+
+from pipeline.stages.app import stage_app
+from pipeline.stages.risk_logic import RiskLogic
+
+__all__ = ["app"]
+
+app = stage_app("risk", RiskLogic())

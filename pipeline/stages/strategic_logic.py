@@ -1,0 +1,176 @@
+"""The strategic stage: market data in, direction and regime out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from pipeline.packets.models import MarketData, Outcome, Strategic, StrategicSignal
+from pipeline.packets.vocabulary import Action, OutcomeKind, Regime
+from pipeline.policies import strategic as policy
+from pipeline.policies.actions import ACTIONS
+from pipeline.policies.windows import BarWindows
+from pipeline.stages.contract import Context, Draft, Input, seal
+from pipeline.stages.fates import Fate
+from pipeline.stages.views import (
+    agent_views,
+    bars_of,
+    distributions,
+    pack,
+    policy_hash,
+    policy_stamp,
+    unpack,
+)
+
+__all__ = ["StrategicLogic", "StrategicState"]
+
+_STAGE = "strategic"
+_WINDOW = 48
+_ACTIONS = tuple(Action(name) for name in ACTIONS)
+_REGIMES = tuple(Regime(name) for name in policy.REGIMES)
+_SEEN = 64
+_SEEN_MASK = (1 << _SEEN) - 1
+
+
+@dataclass(slots=True)
+class StrategicState:
+    """Bars of each symbol, and which of its sequence numbers were decided.
+
+    Attributes:
+        windows: Last 48 bars per symbol.
+        latest: Per symbol, the highest sequence decided and a bit mask of the 64 up to it.
+    """
+
+    windows: BarWindows = field(default_factory=lambda: BarWindows(_WINDOW))
+    latest: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class StrategicLogic:
+    """Decides by `pipeline.policies.strategic`, over the whole round at once."""
+
+    stage = _STAGE
+
+    def __init__(self, settings: policy.StrategicSettings | None = None) -> None:
+        self._settings = settings or policy.StrategicSettings()
+        self._sha256 = policy_hash(policy, self._settings)
+
+    def initial(self) -> StrategicState:
+        """Return the state before the first bar."""
+        return StrategicState()
+
+    def decide(
+        self, state: StrategicState, inputs: Sequence[Input], context: Context
+    ) -> Iterator[Draft]:
+        """Yield a draft per input; see `StageLogic`."""
+        fates = list(self._fates(state, inputs))
+        rows = [index for index, (_, has_bar) in enumerate(fates) if has_bar]
+        decided = self._decisions(state, [inputs[index] for index in rows], context)
+        drafts = dict(zip(rows, decided, strict=True))
+        for index, (fate, _) in enumerate(fates):
+            if fate is not None:
+                yield Draft(outcome=fate)
+            else:
+                yield drafts[index]
+
+    def apply(self, state: StrategicState, record: StrategicSignal) -> None:
+        """Fold a record: its bar, its sequence number."""
+        if record.bar is None:
+            return
+        envelope = record.envelope
+        bar = record.bar
+        state.windows.push(
+            envelope.symbol, (bar.open, bar.high, bar.low, bar.close, bar.volume)
+        )
+        state.latest[envelope.symbol] = _noted(
+            state.latest.get(envelope.symbol), envelope.sequence
+        )
+
+    def dump(self, state: StrategicState) -> bytes:
+        """Return the state as bytes."""
+        return pack(state.windows.dump(), msgspec.json.encode(state.latest))
+
+    def load(self, data: bytes) -> StrategicState:
+        """Return the state of `dump`."""
+        windows, latest = unpack(data, 2)
+        state = StrategicState()
+        state.windows.load(windows)
+        state.latest = msgspec.json.decode(latest, type=dict[str, tuple[int, int]])
+        return state
+
+    def _fates(
+        self, state: StrategicState, inputs: Sequence[Input]
+    ) -> Iterator[tuple[Outcome | None, bool]]:
+        """Yield (fate, whether its bar counts) per input; sequence numbers are judged here."""
+        latest: dict[str, tuple[int, int]] = {}
+        for each in inputs:
+            if each.fate is not None and each.fate.kind is OutcomeKind.DEAD_LETTERED:
+                yield each.fate, False
+                continue
+            envelope = each.packet.envelope
+            known = latest.get(envelope.symbol) or state.latest.get(envelope.symbol)
+            repeated = _judged(known, envelope.sequence)
+            if repeated is None:
+                latest[envelope.symbol] = _noted(known, envelope.sequence)
+                yield each.fate, True
+                continue
+            kind = (
+                OutcomeKind.DEAD_LETTERED if repeated is Fate.DUPLICATE else OutcomeKind.EXPIRED
+            )
+            newest = known[0] if known else -1
+            detail = f"sequence {envelope.sequence} after {newest}"
+            yield seal(kind, _STAGE, repeated, detail=detail), False
+
+    def _decisions(
+        self, state: StrategicState, inputs: Sequence[Input], context: Context
+    ) -> Iterator[Draft]:
+        if not inputs:
+            return
+        packets: list[MarketData] = [each.packet for each in inputs]
+        symbols = [packet.envelope.symbol for packet in packets]
+        windows, counts = state.windows.gather(symbols, bars_of(packets))
+        times = np.array([packet.envelope.event_time for packet in packets], dtype=np.int64)
+        batch = policy.decide(windows, counts, times, self._settings)
+        stamp = policy_stamp(_STAGE, self._sha256, context)
+        agents = agent_views(
+            policy.AGENTS, batch.agents, batch.agent_confidence, batch.agent_coherence
+        )
+        rows = zip(
+            batch.signal_strength.tolist(),
+            batch.confidence.tolist(),
+            batch.coherence.tolist(),
+            batch.action.tolist(),
+            distributions(batch.distribution),
+            batch.regime.tolist(),
+            batch.volatility.tolist(),
+            agents,
+            strict=True,
+        )
+        for strength, sure, coherent, action, mixed, regime, volatility, seen in rows:
+            decision = Strategic(
+                strength, sure, coherent, _ACTIONS[action], mixed, _REGIMES[regime], volatility, seen
+            )
+            warming = decision.regime is Regime.WARMUP
+            outcome = seal(OutcomeKind.HELD, _STAGE, "WARMUP") if warming else None
+            yield Draft({"strategic": decision}, outcome, stamp)
+
+
+def _judged(known: tuple[int, int] | None, sequence: int) -> Fate | None:
+    """Return why a sequence number cannot be decided, None where it can."""
+    if known is None or sequence > known[0]:
+        return None
+    behind = known[0] - sequence
+    if behind < _SEEN and not known[1] >> behind & 1:
+        return Fate.SUPERSEDED
+    # Beyond the mask nobody knows any more; a flow decided twice would be the worse error.
+    return Fate.DUPLICATE
+
+
+def _noted(known: tuple[int, int] | None, sequence: int) -> tuple[int, int]:
+    """Return the highest sequence and the mask of those decided, `sequence` included."""
+    if known is None:
+        return sequence, 1
+    newest, mask = known
+    if sequence > newest:
+        return sequence, (mask << min(sequence - newest, _SEEN) | 1) & _SEEN_MASK
+    return newest, mask | 1 << newest - sequence

@@ -1,0 +1,1 @@
+"""The Faust transport on librdkafka, and the output log as journal."""

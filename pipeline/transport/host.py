@@ -1,0 +1,392 @@
+"""The host of a worker's logs: who owns what now, and what happens when that ends.
+
+A worker holds all its log partitions together. Any doubt about one (a foreign marker, a failed
+delivery, a record that is not read back in time) ends all: states, queued rounds and producer are
+dropped, and while the group still assigns the partitions they are taken over again after a jittered
+pause. One path serves start, rebalance and recovery.
+"""
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from pipeline.clock import Clock
+from pipeline.errors import (
+    BrokerUnavailable,
+    OwnershipLost,
+    PipelineError,
+)
+from pipeline.settings import Settings, build_hash
+from pipeline.transport import snapshots
+from pipeline.transport.clients import log_producer
+from pipeline.transport.journal import (
+    Fold,
+    LogSpec,
+    Ownership,
+    Recovered,
+    cursors_of,
+    input_readers,
+)
+from pipeline.transport.log import Position
+from pipeline.transport.pump import InputPump
+from pipeline.transport.rounds import Round, RoundQueue, TopicAndPartition
+from pipeline.transport.tail import LogTail, TailEvents
+
+__all__ = ["LogHost"]
+
+_logger = logging.getLogger(__name__)
+_TICK_S = 0.05
+_COMMIT_S = 1.0
+_REVOKE_FLUSH_S = 2.0
+
+
+class LogHost:
+    """Owns the output-log partitions that the group assigns to this worker.
+
+    Args:
+        settings: Settings.
+        spec: Topics of the stage.
+        fold: Its state.
+        clock: Clock.
+        tail_wait_ms: Longest wait of the tail's fetches; short where read-back is waited for.
+        on_owned: Awaited after each take-over, before the first round.
+        jitter: Randomness of the pauses before taking over again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spec: LogSpec,
+        fold: Fold,
+        clock: Clock,
+        *,
+        tail_wait_ms: int = 100,
+        on_owned: Callable[[], Awaitable[None]] | None = None,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.spec = spec
+        self.clock = clock
+        self.fold = fold
+        self.owner = f"{socket.gethostname()}-{random.SystemRandom().getrandbits(32):08x}"
+        self.build = build_hash(settings, spec.stage)
+        self.owned: dict[int, Ownership] = {}
+        self.generation = 0
+        self.take_overs = 0
+        self._tail_wait_ms = tail_wait_ms
+        self._on_owned = on_owned
+        self._jitter = jitter or random.Random()
+        self._owning: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._lost_because = ""
+        self._read_back = asyncio.Condition()
+        self._pending_snapshots: dict[int, tuple[Position, tuple[Any, ...], bytes]] = {}
+        self._on_fatal: Callable[[BaseException], None] = lambda error: None
+        self._ticking: asyncio.Task[None] | None = None
+        self._side: Producer | None = None
+        self.producer: Producer | None = None
+
+    # -- life of the worker --------------------------------------------------------------------
+
+    async def start(
+        self,
+        *,
+        on_assigned: Callable[[Sequence[TopicAndPartition]], None],
+        on_revoked: Callable[[Sequence[TopicAndPartition]], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        """Start the threads. The callbacks for (re)assignment run on the pump's thread."""
+        self._loop = asyncio.get_running_loop()
+        self._on_fatal = on_fatal
+
+        def fatal(error: BaseException) -> None:
+            self._loop.call_soon_threadsafe(on_fatal, error)
+
+        self.rounds = RoundQueue(self._loop, self.settings.round_max_records)
+        self.pump = InputPump(
+            self.settings, self.spec.group, self.rounds, self.clock,
+            on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
+        )  # fmt: skip
+        events = TailEvents(read_back=self._noted_read_back, lost=self._noted_lost, failed=fatal)
+        self.tail = LogTail(
+            self.settings, self.spec, self.fold, self.clock, self.owner, self.build, events,
+            self._tail_wait_ms,
+        )  # fmt: skip
+        self.tail.start()
+        self.pump.start()
+        self._ticking = self._loop.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Give everything back and end the threads."""
+        if self._ticking is None:
+            return
+        self._ticking.cancel()
+        await self.revoked()
+        self.pump.stop()
+        self.tail.stop()
+        await asyncio.to_thread(self.pump.join, 10.0)
+        await asyncio.to_thread(self.tail.join, 10.0)
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self.pump.subscribe([self.settings.topic(self.spec.subscribed)])
+
+    # -- ownership -----------------------------------------------------------------------------
+
+    async def assigned(self, partitions: Iterable[int]) -> None:
+        """Start owning the log partitions of an assignment, until `revoked`."""
+        await self.revoked()
+        wanted = sorted(partitions)
+        if wanted:
+            self._owning = asyncio.create_task(self._own(wanted))
+
+    async def revoked(self) -> None:
+        """Stop owning: what was decided is handed to the broker for a moment, then dropped."""
+        if self._owning is not None:
+            self._owning.cancel()
+            await asyncio.gather(self._owning, return_exceptions=True)
+            self._owning = None
+        if self.producer is not None:
+            await asyncio.to_thread(self.producer.flush, _REVOKE_FLUSH_S)
+        self._drop()
+
+    def lose(self, why: str) -> None:
+        """End the ownership because of `why`; it is taken over again while still assigned."""
+        if not self._lost.is_set():
+            self._lost_because = why
+            self._lost.set()
+
+    async def _own(self, partitions: list[int]) -> None:
+        while True:
+            try:
+                await self._take_over(partitions)
+                if self._on_owned is not None:
+                    await self._on_owned()
+                await self._lost.wait()
+                _logger.warning("ownership_lost stage=%s why=%s", self.spec.stage, self._lost_because)
+            except (OwnershipLost, BrokerUnavailable, KafkaException, BufferError) as error:
+                _logger.warning("take_over_failed stage=%s why=%s", self.spec.stage, error)
+            except PipelineError as error:
+                self._on_fatal(error)
+                return
+            self._drop()
+            await asyncio.sleep(self._jitter.uniform(0.05, 0.5))
+
+    async def _take_over(self, partitions: list[int]) -> None:
+        self._lost.clear()
+        producer = self.producer = log_producer(self.settings, f"cascade.{self.spec.stage}.log")
+        recovered = await asyncio.wrap_future(self.tail.take_over(partitions, producer))
+        self.generation += 1
+        self.rounds.clear(self.generation)
+        self.owned = {each.partition: self._ownership(each) for each in recovered}
+        self.take_overs += 1
+        self.pump.read(self._starting_offsets(), self.generation)
+        _logger.info(
+            "took_over stage=%s partitions=%s epochs=%s folded=%d",
+            self.spec.stage,
+            partitions,
+            [each.epoch for each in recovered],
+            sum(each.records for each in recovered),
+        )
+
+    def _drop(self) -> None:
+        self.owned = {}
+        self.generation += 1
+        self._lost.set()  # ends what waits for read-back
+        self._pending_snapshots.clear()
+        self.rounds.clear(self.generation)
+        self.pump.read({}, self.generation)
+        self.tail.release()
+        if self.producer is not None:
+            # In-flight requests may still land; they carry an epoch that the next marker ends.
+            self.producer.purge(in_queue=True, in_flight=True, blocking=False)
+            self.producer.poll(0)
+            self.producer = None
+
+    def _ownership(self, found: Recovered) -> Ownership:
+        return Ownership(
+            found.partition, found.epoch, found.sequence, found.state, found.positions,
+            input_readers(self.spec, found.positions), (found.sequence, found.epoch),
+        )  # fmt: skip
+
+    def _starting_offsets(self) -> dict[TopicAndPartition, int]:
+        starts: dict[TopicAndPartition, int] = {}
+        for ownership in self.owned.values():
+            for (topic, partition), at in ownership.positions.items():
+                where = (self.settings.topic(topic), partition)
+                starts[where] = min(at.position.offset, starts.get(where, at.position.offset))
+        return starts
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+        """Hand (key, value) pairs of the log to the producer; their sequences end at
+        `ownership.sequence`.
+
+        Raises:
+            OwnershipLost: If this ownership has ended, or the producer's queue is full.
+        """
+        if self.owned.get(ownership.partition) is not ownership or self.producer is None:
+            raise OwnershipLost(f"Expected to own {self.spec.log}[{ownership.partition}]")
+        topic = self.settings.topic(self.spec.log)
+        messages = [{"key": key, "value": value} for key, value in records]
+        queued = self.producer.produce_batch(
+            topic, messages, partition=ownership.partition, on_delivery=self._delivered
+        )
+        if queued != len(messages):
+            self.lose("the producer's queue is full")
+            raise OwnershipLost("Expected room in the producer's queue, was full")
+        ownership.written(len(messages))
+
+    async def produce_confirmed(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, list[Any]]]
+    ) -> None:
+        """Write (key, value, headers) to another topic and wait until all are acknowledged.
+
+        Raises:
+            OwnershipLost: If the broker did not take them in time.
+        """
+        confirmed = await asyncio.to_thread(self._produce_confirmed, topic, records)
+        if not confirmed:
+            self.lose(f"{topic} took no records")
+            raise OwnershipLost(f"Expected {topic} to take records, was no acknowledgement")
+
+    def _produce_confirmed(
+        self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, list[Any]]]
+    ) -> bool:
+        # A producer of its own, since the log's reports failures only.
+        properties = self.settings.client(
+            client_id=self.settings.group(f"cascade.{self.spec.stage}.side"),
+            acks="all", enable_idempotence=True, linger_ms=0,
+            message_timeout_ms=int(self.settings.unacked_limit_s * 1000),
+        )  # fmt: skip
+        if self._side is None:
+            self._side = Producer(properties, logger=_logger)
+        failures: list[KafkaError] = []
+        waiting = len(records)
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if error is not None:
+                failures.append(error)
+
+        for key, value, headers in records:
+            self._side.produce(
+                self.settings.topic(topic), value, key, headers=headers, on_delivery=delivered
+            )
+        self._side.flush(self.settings.unacked_limit_s)
+        return waiting == 0 and not failures
+
+    async def read_back(self, ownership: Ownership, sequence: int) -> None:
+        """Wait until the log was read back through `sequence` without a foreign marker.
+
+        Raises:
+            OwnershipLost: If the ownership ended before.
+        """
+        async with self._read_back:
+            await self._read_back.wait_for(
+                lambda: (
+                    ownership.read_back[0] >= sequence
+                    or self._lost.is_set()
+                    or self.owned.get(ownership.partition) is not ownership
+                )
+            )
+        if ownership.read_back[0] < sequence or self.owned.get(ownership.partition) is not ownership:
+            raise OwnershipLost(f"Expected {self.spec.log} to be read back, was lost before")
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.code() != KafkaError._PURGE_QUEUE:
+            self.lose(f"a delivery failed: {error.str()}")
+
+    # -- what the tail tells -------------------------------------------------------------------
+
+    def _noted_read_back(self, partition: int, sequence: int, offset: int) -> None:
+        self._loop.call_soon_threadsafe(self._on_read_back, partition, sequence, offset)
+
+    def _on_read_back(self, partition: int, sequence: int, offset: int) -> None:
+        ownership = self.owned.get(partition)
+        if ownership is None or sequence <= ownership.read_back[0]:
+            return
+        ownership.read_back = (sequence, offset)
+        asyncio.ensure_future(self._wake_readers())
+
+    async def _wake_readers(self) -> None:
+        async with self._read_back:
+            self._read_back.notify_all()
+
+    def _noted_lost(self, partition: int, why: str) -> None:
+        self._loop.call_soon_threadsafe(self.lose, f"{self.spec.log}[{partition}]: {why}")
+
+    # -- in the background ---------------------------------------------------------------------
+
+    async def _tick(self) -> None:
+        committed = self._loop.time()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            if self.producer is not None:
+                self.producer.poll(0)
+            self._watch_age()
+            self._snapshot()
+            if self._loop.time() - committed > _COMMIT_S:
+                committed = self._loop.time()
+                self._commit()
+            if self._lost.is_set():
+                await self._wake_readers()
+
+    def _watch_age(self) -> None:
+        limit = self.settings.unacked_limit_s
+        for ownership in self.owned.values():
+            if ownership.oldest_unread_s() > limit:
+                self.lose(f"a record of {self.spec.log} was not read back within {limit} s")
+
+    def _commit(self) -> None:
+        positions = {
+            (self.settings.topic(topic), partition): at.position.offset
+            for ownership in self.owned.values()
+            for (topic, partition), at in ownership.positions.items()
+        }
+        if positions:
+            self.pump.commit(positions)
+
+    def _snapshot(self) -> None:
+        """Take snapshots that are due, and write those whose position was read back."""
+        now = self._loop.time()
+        for partition, ownership in self.owned.items():
+            pending = self._pending_snapshots.get(partition)
+            if pending is None:
+                due = (
+                    ownership.records_since_snapshot >= self.settings.snapshot_records
+                    or now - ownership.snapshot_at >= self.settings.snapshot_interval_s
+                )
+                if due and ownership.records_since_snapshot:
+                    self._take_snapshot(partition, ownership)
+                    ownership.snapshot_at = now
+            elif ownership.read_back[0] >= pending[0].sequence:
+                self._write_snapshot(partition, *pending)
+
+    def _take_snapshot(self, partition: int, ownership: Ownership) -> None:
+        # Records between the last one read back and this position have lower sequences than the
+        # reading rule expects next, so reading may start there.
+        at = Position(ownership.read_back[1], ownership.epoch, ownership.sequence)
+        data = self.fold.dump(ownership.state)
+        self._pending_snapshots[partition] = (at, cursors_of(ownership.positions), data)
+        ownership.records_since_snapshot = 0
+
+    def _write_snapshot(
+        self, partition: int, at: Position, cursors: tuple[Any, ...], data: bytes
+    ) -> None:
+        del self._pending_snapshots[partition]
+        if self.producer is None:
+            return
+        parts = snapshots.chunks(
+            self.spec.stage, partition, at, cursors, data, self.clock.now_us()
+        )
+        topic = self.settings.topic(self.spec.snapshots)
+        for part in parts:
+            self.producer.produce(topic, part, partition=partition, on_delivery=self._delivered)

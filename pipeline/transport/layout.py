@@ -1,0 +1,50 @@
+"""How the partitions of a stage's topics fit together, as the broker says."""
+
+from confluent_kafka import Consumer, KafkaException
+
+from pipeline.errors import AssignmentMismatch, BrokerUnavailable
+from pipeline.settings import Settings
+from pipeline.transport.clients import watermarks
+from pipeline.transport.journal import LogSpec
+from pipeline.transport.log import InputPosition, Position
+from pipeline.transport.rounds import TopicAndPartition
+
+__all__ = ["first_position", "partition_counts"]
+
+_TIMEOUT_S = 5.0
+
+
+def partition_counts(consumer: Consumer, settings: Settings, spec: LogSpec) -> dict[str, int]:
+    """Return the partition counts of all topics of a stage, checked against each other.
+
+    Raises:
+        AssignmentMismatch: A topic is missing, or log and subscribed topic differ.
+        BrokerUnavailable: The broker does not answer.
+    """
+    try:
+        topics = consumer.list_topics(timeout=_TIMEOUT_S).topics
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Expected topics from the broker, was: {error}") from error
+    counts = {}
+    for name in (spec.subscribed, *spec.joined, spec.log, spec.snapshots):
+        found = topics.get(settings.topic(name))
+        if found is None or found.error is not None:
+            raise AssignmentMismatch(
+                f"Expected topic {settings.topic(name)}, was not there. Run `cascade topics apply`."
+            )
+        counts[name] = len(found.partitions)
+    for name in (spec.log, spec.snapshots):
+        if counts[name] != counts[spec.subscribed]:
+            raise AssignmentMismatch(
+                f"Expected {name} to have the {counts[spec.subscribed]} partitions of"
+                f" {spec.subscribed}, was {counts[name]}"
+            )
+    return counts
+
+
+def first_position(
+    consumer: Consumer, settings: Settings, where: TopicAndPartition
+) -> InputPosition:
+    """Return where to start an input that was never read: its first offset."""
+    low, _ = watermarks(consumer, settings.topic(where[0]), where[1], _TIMEOUT_S)
+    return InputPosition(Position(low, -1, -1), set())

@@ -1,0 +1,157 @@
+"""The pump: one thread that polls a worker's inputs and never waits for the worker.
+
+Because it never waits, rebalances are answered at once and `max.poll.interval.ms` is never
+exceeded, however long a round takes. When too much is queued it pauses all partitions in librdkafka
+and goes on polling.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from pipeline.clock import Clock
+from pipeline.errors import PipelineError
+from pipeline.settings import Settings
+from pipeline.transport.clients import drain, group_consumer, watermarks
+from pipeline.transport.rounds import RoundQueue, TopicAndPartition
+
+__all__ = ["InputPump"]
+
+_logger = logging.getLogger(__name__)
+_IDLE_POLL_S = 0.1
+_BATCH = 1000
+
+
+class InputPump(threading.Thread):
+    """Polls the inputs of one worker.
+
+    Args:
+        settings: Settings.
+        group: Consumer group, without namespace.
+        queue: Where messages go.
+        clock: Stamps when they were taken.
+        on_assigned: Called with the subscribed partitions that the group assigned.
+        on_revoked: Called before they are given back; may block for a while.
+        on_failed: Called with the error that ended the thread.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        rounds: RoundQueue,
+        clock: Clock,
+        *,
+        on_assigned: Callable[[Sequence[TopicAndPartition]], None],
+        on_revoked: Callable[[Sequence[TopicAndPartition]], None],
+        on_failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name=f"pump-{group}", daemon=True)
+        self._rounds = rounds
+        self._clock = clock
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._on_failed = on_failed
+        self._queue_limit = settings.lane_queue_records
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._reading: list[TopicPartition] = []
+        self._paused = False
+        self._generation = 0
+        self.consumer = group_consumer(settings, group)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Join the group for `topics` (real names)."""
+
+        def assigned(_: Consumer, partitions: list[TopicPartition]) -> None:
+            # Fetching starts with `read`, at the positions that the output log tells.
+            self._assign([], 0)
+            self._on_assigned([(each.topic, each.partition) for each in partitions])
+
+        def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            self._on_revoked([(each.topic, each.partition) for each in partitions])
+            consumer.unassign()
+            self._reading = []
+            self._discard_commands()  # what they would read is no longer ours
+
+        self._do(
+            lambda: self.consumer.subscribe(
+                list(topics), on_assign=assigned, on_revoke=revoked, on_lost=revoked
+            )
+        )
+
+    def read(self, positions: Mapping[TopicAndPartition, int], generation: int) -> None:
+        """Read the inputs on from `positions`; their messages carry `generation`."""
+        partitions = [TopicPartition(*where, offset) for where, offset in positions.items()]
+        self._do(lambda: self._assign(partitions, generation))
+
+    def commit(self, positions: Mapping[TopicAndPartition, int]) -> None:
+        """Commit offsets to the group, for lag tools; nothing resumes from them."""
+        partitions = [TopicPartition(*where, offset) for where, offset in positions.items()]
+        self._do(lambda: self._commit(partitions))
+
+    def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return (first, end) offsets of a partition as the broker says."""
+        return watermarks(self.consumer, topic, partition, 5.0)
+
+    def stop(self) -> None:
+        """Leave the group and end the thread."""
+        self._stopping.set()
+        self._do(lambda: None)
+
+    def run(self) -> None:
+        """Poll until stopped."""
+        try:
+            while not self._stopping.is_set():
+                self._work_off_commands()
+                self._poll()
+        except BaseException as error:
+            _logger.debug("pump failed", exc_info=True)
+            self._on_failed(error)
+        finally:
+            self.consumer.close()
+
+    def _do(self, command: Callable[[], None]) -> None:
+        self._commands.put(command)
+
+    def _work_off_commands(self) -> None:
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                return
+            command()
+
+    def _discard_commands(self) -> None:
+        while not self._commands.empty():
+            self._commands.get_nowait()
+
+    def _assign(self, partitions: list[TopicPartition], generation: int) -> None:
+        self._generation = generation
+        self._reading = partitions
+        self._paused = False
+        self.consumer.assign(partitions)
+
+    def _poll(self) -> None:
+        self._bound_queue()
+        timeout_s = _IDLE_POLL_S if self._reading else 0.02
+        messages = drain(self.consumer, _BATCH, timeout_s)
+        if messages:
+            self._rounds.add(messages, self._clock.now_us(), self._generation)
+
+    def _bound_queue(self) -> None:
+        if not self._paused and self._rounds.size > self._queue_limit:
+            self.consumer.pause(self._reading)
+            self._paused = True
+        elif self._paused and self._rounds.size < self._queue_limit // 2:
+            self.consumer.resume(self._reading)
+            self._paused = False
+
+    def _commit(self, partitions: list[TopicPartition]) -> None:
+        try:
+            self.consumer.commit(offsets=partitions, asynchronous=True)
+        except (KafkaException, PipelineError) as error:
+            _logger.debug("commit for lag tools failed: %s", error)
