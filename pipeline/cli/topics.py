@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.connection import connected_settings
 from pipeline.settings import load_settings
 from pipeline.topics import Action, Change, TopicFile
 from pipeline.topics import apply as apply_topics
@@ -37,8 +38,8 @@ def apply(path: Path | None, as_json: bool, dry_run: bool) -> None:
 
     Nothing is deleted or changed. Exit code 1 where a partition count differs from the file's.
     """
-    settings = load_settings()
     file = TopicFile.load(path)
+    settings = connected_settings()
     changes = plan_topics(settings, file) if dry_run else apply_topics(settings, file)
     conflicts = [change for change in changes if change.action is Action.CONFLICT]
     if as_json:

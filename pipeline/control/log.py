@@ -16,6 +16,7 @@ from confluent_kafka import (
 
 from pipeline.control.state import TradingStateMachine
 from pipeline.errors import BrokerUnavailable, PoisonError, PositionLost
+from pipeline.kafka_logging import ClientLog
 from pipeline.packets.codec import decode_as
 from pipeline.packets.events import ControlCommand
 from pipeline.settings import Settings
@@ -95,7 +96,7 @@ class KafkaControlLog:
                 reconnect_backoff_ms=50,
                 reconnect_backoff_max_ms=500,
             ),
-            logger=_logger,
+            logger=ClientLog(_logger),
         )
         self._consumer.assign([TopicPartition(self._topic, 0, 0)])
 

@@ -11,6 +11,7 @@ from pipeline.clock import Clock
 from pipeline.control.log import TOPIC, fold
 from pipeline.control.state import NONE
 from pipeline.errors import BrokerUnavailable, PipelineError, UsageError
+from pipeline.kafka_logging import ClientLog
 from pipeline.packets.codec import encode
 from pipeline.packets.events import EVERYTHING, ControlCommand, ControlKind
 from pipeline.settings import Settings
@@ -70,7 +71,7 @@ class ControlWriter:
                 delivery_timeout_ms=int(timeout_s * 1000),
                 linger_ms=0,
             ),
-            logger=_logger,
+            logger=ClientLog(_logger),
         )
 
     def issue(self, command: ControlCommand) -> int:

@@ -12,14 +12,15 @@ from enum import StrEnum
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, though it has no __all__
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+
+# The package hands these on without declaring so, which type checkers refuse.
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
 
 from pipeline.errors import BrokerUnavailable, ConfigurationError
+from pipeline.kafka_logging import ClientLog
 from pipeline.settings import Settings
 from pipeline.topics.file import Topic, TopicFile
 
@@ -120,7 +121,7 @@ class _Broker:
         properties = settings.client(
             client_id=settings.group("topics"), allow_auto_create_topics=False
         )
-        self._admin = AdminClient(properties, logger=_logger)
+        self._admin = AdminClient(properties, logger=ClientLog(_logger))
 
     def plan(self, file: TopicFile) -> list[Change]:
         counts = self._partition_counts()
