@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _MAX_PRICE_RANGE = 1e4  # highest / lowest price in a window; beyond it the data is broken
+_MIN_PRICE, _MAX_PRICE = 1e-200, 1e200
 _MAX_VOLUME = 1e18
 
 
@@ -45,8 +46,9 @@ class BarColumns:
 def columns(windows: FloatArray, counts: IntArray, width: int) -> BarColumns:
     """Split windows into columns and find the rows that can be decided on.
 
-    A row is ready if it is full and sound: prices positive and within a factor of 10,000 of each
-    other, volumes between 0 and 1e18, nothing NaN or infinite.
+    A row is ready if it is full and sound: prices positive (1e-200 to 1e200) and within a factor
+    of 10,000 of each other, volumes between 0 and 1e18, nothing NaN or infinite. Within these
+    bounds no agent overflows.
 
     Args:
         windows: [n, width, 5]: open, high, low, close, volume; the latest bar last.
@@ -63,11 +65,12 @@ def columns(windows: FloatArray, counts: IntArray, width: int) -> BarColumns:
         )
     parts = np.ascontiguousarray(windows.transpose(2, 0, 1), dtype=np.float64)
     lowest, highest = parts.min(axis=2), parts.max(axis=2)
-    bottom = lowest[:4].min(axis=0)
+    bottom, top = lowest[:4].min(axis=0), highest[:4].max(axis=0)
     ready = (
         (np.asarray(counts) >= width)
-        & (bottom > 0.0)
-        & (highest[:4].max(axis=0) <= _MAX_PRICE_RANGE * bottom)
+        & (bottom >= _MIN_PRICE)
+        & (top <= _MAX_PRICE)
+        & (top <= _MAX_PRICE_RANGE * bottom)
         & (lowest[4] >= 0.0)
         & (highest[4] <= _MAX_VOLUME)
     )

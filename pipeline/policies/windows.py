@@ -23,7 +23,8 @@ _FIELDS = len(BAR_FIELDS)
 _NOBODY = 0  # slot of the symbols that have no history; stays empty
 _FIRST_CAPACITY = 16
 _MIN_WIDTH, _MAX_WIDTH = 2, 0xFFFF  # the header holds 16 bits
-_HEADER = struct.Struct("<4sHHII")  # magic, version, width, symbols, crc32 of what follows
+_HEADER = struct.Struct("<4sHHI")  # magic, version, width, symbols
+_CHECKSUM = struct.Struct("<I")  # crc32 of all before it
 _MAGIC = b"BARW"
 _VERSION = 1
 
@@ -136,7 +137,7 @@ class BarWindows:
         """Return the content as bytes: equal content gives equal bytes, to the last bit of a bar.
 
         Layout (little-endian): header; one bar count per symbol (uint32); length of the names
-        (uint32) and the names, sorted, as JSON; the bars, oldest first (float64).
+        (uint32) and the names, sorted, as JSON; the bars, oldest first (float64); checksum.
         """
         names = sorted(self._slots)
         slots = np.array([self._slots[name] for name in names], dtype=np.int64)
@@ -145,15 +146,16 @@ class BarWindows:
         present = np.arange(self.width) >= self.width - counts[:, None]
         bars = self._bars[slots[:, None], places][present]
         text = json.dumps(names).encode()
-        body = b"".join(
+        content = b"".join(
             (
+                _HEADER.pack(_MAGIC, _VERSION, self.width, len(names)),
                 counts.astype("<u4").tobytes(),
                 struct.pack("<I", len(text)),
                 text,
                 bars.astype("<f8").tobytes(),
             )
         )
-        return _HEADER.pack(_MAGIC, _VERSION, self.width, len(names), zlib.crc32(body)) + body
+        return content + _CHECKSUM.pack(zlib.crc32(content))
 
     def load(self, data: bytes) -> None:
         """Replace the content by what `dump` returned.
@@ -168,7 +170,7 @@ class BarWindows:
         (text_size,) = struct.unpack_from("<I", data, at)
         at += 4
         names = json.loads(data[at : at + text_size])
-        bars = np.frombuffer(data, "<f8", -1, at + text_size).reshape(-1, _FIELDS)
+        bars = np.frombuffer(data[at + text_size : -_CHECKSUM.size], "<f8").reshape(-1, _FIELDS)
         self._clear(max(_FIRST_CAPACITY, size + 1))
         self._slots = {name: slot for slot, name in enumerate(names, start=1)}
         self._free = list(range(len(self._bars) - 1, size, -1))
@@ -230,14 +232,15 @@ def _grouped(symbols: Sequence[str]) -> tuple[list[str], IntArray, IntArray, Int
 def _checked_symbols(data: bytes, width: int) -> int:
     """Check a dump and return how many symbols it holds."""
     hint = "; drop the snapshot and rebuild the windows from the log"
-    if len(data) < _HEADER.size:
+    if len(data) < _HEADER.size + _CHECKSUM.size:
         raise FatalError(f"Expected a dump of bar windows, was {len(data)} bytes{hint}")
-    magic, version, stored_width, size, checksum = _HEADER.unpack_from(data)
+    (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
+    magic, version, stored_width, size = _HEADER.unpack_from(data)
     if (magic, version, stored_width) != (_MAGIC, _VERSION, width):
         raise FatalError(
             f"Expected a version {_VERSION} dump of windows of {width} bars, was {magic!r} "
             f"version {version} of {stored_width} bars{hint}"
         )
-    if zlib.crc32(data[_HEADER.size :]) != checksum:
+    if zlib.crc32(data[: -_CHECKSUM.size]) != checksum:
         raise FatalError(f"Expected bar windows with checksum {checksum}, was another{hint}")
     return int(size)

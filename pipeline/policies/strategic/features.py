@@ -104,4 +104,4 @@ def node_distance(bars: BarColumns, settings: StrategicSettings) -> FloatArray:
 
 @functools.lru_cache(maxsize=64)
 def _bin_centres(size: int) -> FloatArray:
-    return np.arange(size) + 0.5
+    return np.arange(size, dtype=np.float64) + 0.5

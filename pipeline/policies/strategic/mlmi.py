@@ -10,8 +10,6 @@ from pipeline.policies.strategic.settings import StrategicSettings
 
 __all__ = ["mlmi_score"]
 
-_TINY = 1e-12  # a market that does not move has RSI 1/2
-
 
 def mlmi_score(returns: FloatArray, settings: StrategicSettings) -> FloatArray:
     """Return the weighted vote of the k nearest past bars, in [-1, 1].
@@ -48,9 +46,10 @@ def _squared_distances(returns: FloatArray, settings: StrategicSettings) -> Floa
     moves[:, 0] = np.maximum(returns, 0.0)
     moves[:, 1] = moves[:, 0] - returns
     sums = decayed_sums(moves, decays)
-    totals = sums[:, 0] + sums[:, 1] + _TINY
-    strength = sums[:, 0] / totals
-    momentum = (sums[0, 0] - sums[0, 1]) / totals[1] * corrections
+    net, total = sums[:, 0] - sums[:, 1], sums[:, 0] + sums[:, 1]
+    total[total <= 0.0] = 1.0  # nothing moved, so net is 0: an index of 1/2, no momentum
+    strength = 0.5 * (net / total)  # the index - 1/2; the constant drops out of a distance
+    momentum = net[0] / total[1] * corrections
     candidates = slice(settings.slow_period, length - settings.horizon_bars)
     squared = np.zeros((n, length - settings.horizon_bars - settings.slow_period))
     parts = (strength[0], strength[1], momentum)

@@ -38,7 +38,8 @@ def timeliness(
     1 / (1 + e^2) with e = how far beyond `free_extension_atr` the price has run from its average
     in `direction` (+1 or -1), in ATR: buying after the run is late, after a pullback it is not.
     """
-    extension = direction * (close - average) / np.where(atr > 0.0, atr, 1.0)
+    # Without any range there is no run either, only the rounding of the average.
+    extension = direction * (close - average) / np.where(atr > 0.0, atr, np.inf)
     late = np.maximum(extension - settings.free_extension_atr, 0.0)
     return 1.0 / (1.0 + late * late)
 
