@@ -1,12 +1,11 @@
 """The risk stage: tactical signals and fills to assessments and portfolio updates.
 
 One sequencer per account group: inputs are decided one after the other, each under the
-reservations of those before it, so limits are exact. What depends on the signal alone is worked
-out for the whole round at once.
+reservations of those before it, so limits are exact. What depends on the signals alone is worked
+out for the whole round at once (`risk_intents`).
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,49 +20,39 @@ from pipeline.packets.models import (
     Risk,
     RiskAssessment,
     RiskEnvelope,
+    Superposition,
     TacticalSignal,
 )
-from pipeline.packets.superposition import superpose
+from pipeline.packets.superposition import coherence
 from pipeline.packets.vocabulary import (
-    Action,
     FlowState,
     OrderEventKind,
     OutcomeKind,
-    Regime,
     Side,
     Verdict,
 )
-from pipeline.policies.risk.book import Account, Exposure, Reservation, money
-from pipeline.policies.risk.decision import Assessment, Signal, assess
+from pipeline.policies import risk as policy
+from pipeline.policies.risk.book import Account, Exposure, Reservation, Trade, money
+from pipeline.policies.risk.decision import Assessment, assess
 from pipeline.policies.risk.market import Market
 from pipeline.policies.risk.monitor import Moments, moments, value_at_risk
+from pipeline.policies.risk.reasons import recommend
 from pipeline.policies.risk.settings import RiskSettings
-from pipeline.policies.risk.sizing import SizingBatch, size
 from pipeline.policies.risk.state import RiskState
+from pipeline.policies.risk.views import View
 from pipeline.stages.contract import Context, Draft, Input, Note, seal
 from pipeline.stages.reasons import RiskReason
-from pipeline.policies.risk.reasons import recommend
+from pipeline.stages.risk_intents import Intent, prepare, refusals
+from pipeline.stages.views import policy_hash, policy_stamp
 
 __all__ = ["RiskLogic"]
 
 _STAGE = "risk"
-_VERSION = "1"
-_DIRECTION = {Action.BUY: 1, Action.SELL: -1}
 _SIDE = {1: Side.BUY, -1: Side.SELL}
 _SIGN = {Side.BUY: 1, Side.SELL: -1, Side.NONE: 0}
 _PASSING = frozenset({Verdict.APPROVE, Verdict.REDUCE_SIZE})
 _NO_ENVELOPE = RiskEnvelope(Side.NONE, 0.0, 0.0, 0.0, 0.0)
 _NO_RISK = Moments(0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Intent:
-    """What a signal asks for, read from its packet alone."""
-
-    item: Input
-    packet: TacticalSignal
-    direction: int
-    price: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ class RiskLogic:
 
     def __init__(self, settings: RiskSettings | None = None) -> None:
         self._settings = settings or RiskSettings()
-        self._sha256 = self._settings.sha256
+        self._sha256 = policy_hash(policy, self._settings)
 
     @property
     def stage(self) -> str:
@@ -105,10 +94,10 @@ class RiskLogic:
             RoutingError: A packet that does not belong here.
             InvalidPacket: A fill without a side.
         """
-        intents, sizes = self._prepare(inputs)
+        intents = prepare(inputs, self._settings)
         sequence = context.state_sequence
         for index, item in enumerate(inputs):
-            output = self._decide(state, item, intents.get(index), sizes, context, sequence)
+            output = self._decide(state, item, intents.get(index), context, sequence)
             if output is not None:
                 sequence += 1
             yield output
@@ -140,39 +129,8 @@ class RiskLogic:
         """
         return RiskState.load(data, self._settings)
 
-    def _prepare(self, inputs: Sequence[Input]) -> tuple[Mapping[int, tuple[int, _Intent]], SizingBatch]:
-        """Return, by input index, (row, intent) of each readable intent, and the rows' sizes."""
-        found: dict[int, tuple[int, _Intent]] = {}
-        for index, item in enumerate(inputs):
-            if item.fate is None and isinstance(item.packet, TacticalSignal):
-                direction, price = _direction(item.packet), _reference_price(item.packet)
-                if direction and price > 0.0 and _is_finite(item.packet):
-                    found[index] = (len(found), _Intent(item, item.packet, direction, price))
-        return found, self._sizes([intent for _, intent in found.values()])
-
-    def _sizes(self, intents: Sequence[_Intent]) -> SizingBatch:
-        rows = [_row(intent) for intent in intents]
-        columns = np.array(rows, dtype=np.float64).reshape(len(rows), 6)
-        times = np.array([i.packet.envelope.event_time for i in intents], dtype=np.int64)
-        return size(
-            price=columns[:, 0],
-            atr=columns[:, 1],
-            probability=columns[:, 2],
-            volatility=columns[:, 3],
-            direction=columns[:, 4].astype(np.int64),
-            high_volatility=columns[:, 5] > 0.0,
-            event_time_us=times,
-            settings=self._settings,
-        )
-
     def _decide(
-        self,
-        state: RiskState,
-        item: Input,
-        prepared: tuple[int, _Intent] | None,
-        sizes: SizingBatch,
-        context: Context,
-        sequence: int,
+        self, state: RiskState, item: Input, intent: Intent | None, context: Context, sequence: int
     ) -> Draft | Note | None:
         if item.fate is not None:
             return Draft(outcome=item.fate)
@@ -185,81 +143,34 @@ class RiskLogic:
                 partition=item.partition,
                 offset=item.offset,
             )
-        stamp = PolicyStamp(_STAGE, _VERSION, self._sha256, sequence)
-        return self._judge(state, item, item.packet, prepared, sizes, context, stamp)
+        active = context.control.trading_state is TradingState.ACTIVE
+        reasons = refusals(state, item, item.packet, self._settings, active=active)
+        stamp = policy_stamp(_STAGE, self._sha256, replace(context, state_sequence=sequence))
+        return self._judge(state, item.packet, intent, reasons, stamp)
 
     def _judge(
         self,
         state: RiskState,
-        item: Input,
         packet: TacticalSignal,
-        prepared: tuple[int, _Intent] | None,
-        sizes: SizingBatch,
-        context: Context,
+        intent: Intent | None,
+        reasons: tuple[RiskReason, ...],
         stamp: PolicyStamp,
     ) -> Draft:
         account = state.accounts.get(packet.envelope.account)
-        seen = _look(state.market, account, packet, prepared)
-        refusals = self._refusals(state, item, packet, context)
-        if refusals or prepared is None or account is None or seen is None:
-            return _refuse(seen, tuple(refusals), stamp)
+        seen = _look(state.market, account, packet.envelope.symbol, intent)
+        if reasons or account is None or seen is None or intent is None:
+            return _refuse(seen, reasons, stamp)
         if seen.exposure.equity <= 0.0:
             return _refuse(seen, (RiskReason.EQUITY_EXHAUSTED,), stamp, Verdict.EMERGENCY_STOP)
-        row, intent = prepared
-        signal = _signal(state.market, intent, sizes, row)
+        signal = intent.signal(state.market)
         assessment = assess(signal, seen.exposure, seen.risk, self._settings)
         if assessment.quantity > 0.0 and self._repeats(account, intent):
             return _refuse(seen, (RiskReason.REPEATED_ORDERS,), stamp)
-        return _draft(intent, seen, assessment, sizes, row, stamp)
+        return _draft(intent, seen, assessment, stamp)
 
-    def _refusals(
-        self, state: RiskState, item: Input, packet: TacticalSignal, context: Context
-    ) -> list[RiskReason]:
-        """Return why an intent is not even looked at; every doubt is a no."""
-        reasons = _malformed(packet, self._settings)
-        if context.control.trading_state is not TradingState.ACTIVE:
-            reasons.append(RiskReason.TRADING_HALTED)
-        reasons += self._untimely(item, packet)
-        reasons += self._unknown(state, packet)
-        return reasons
-
-    def _untimely(self, item: Input, packet: TacticalSignal) -> list[RiskReason]:
-        envelope, limits = packet.envelope, self._settings
-        newest = max(envelope.event_time, envelope.accepted_at)
-        checks = (
-            (RiskReason.DEADLINE_PASSED, item.now > envelope.deadline),
-            (RiskReason.STALE_EVENT, item.now - envelope.event_time > limits.maximum_event_age_us),
-            (
-                RiskReason.STALE_ACCEPTANCE,
-                item.now - envelope.accepted_at > limits.maximum_acceptance_age_us,
-            ),
-            (RiskReason.FUTURE_EVENT, newest - item.now > limits.maximum_clock_lead_us),
-        )
-        return [reason for reason, failed in checks if failed]
-
-    def _unknown(self, state: RiskState, packet: TacticalSignal) -> list[RiskReason]:
-        envelope, limits = packet.envelope, self._settings
-        symbol = envelope.symbol
-        barred = limits.symbols is not None and symbol not in limits.symbols
-        account = state.accounts.get(envelope.account)
-        reasons = []
-        if barred or state.market.bars(symbol) < limits.minimum_bars:
-            reasons.append(RiskReason.UNKNOWN_INSTRUMENT)
-        if envelope.event_time < state.market.time_us(symbol):
-            reasons.append(RiskReason.SUPERSEDED)
-        if account is None:
-            return [*reasons, RiskReason.UNKNOWN_ACCOUNT]
-        throttle = account.throttle(symbol)
-        if envelope.flow_id in account.reservations or envelope.flow_id == throttle.last_flow:
-            reasons.append(RiskReason.DUPLICATE_FLOW)
-        if throttle.tripped:
-            reasons.append(RiskReason.THROTTLE_TRIPPED)
-        return reasons
-
-    def _repeats(self, account: Account, intent: _Intent) -> bool:
-        envelope = intent.packet.envelope
-        since = envelope.event_time - self._settings.throttle_window_us
-        count = account.throttle(envelope.symbol).count(intent.direction, since)
+    def _repeats(self, account: Account, intent: Intent) -> bool:
+        since_us = intent.event_time_us - self._settings.throttle_window_us
+        count = account.throttle(intent.symbol).count(intent.direction, since_us)
         return count >= self._settings.throttle_orders
 
     def _apply_assessment(self, state: RiskState, record: RiskAssessment) -> None:
@@ -299,80 +210,13 @@ class RiskLogic:
         )
 
 
-def _direction(packet: TacticalSignal) -> int:
-    return 0 if packet.tactical is None else _DIRECTION.get(packet.tactical.action, 0)
-
-
-def _reference_price(packet: TacticalSignal) -> float:
-    """Return the bar's close, the last price known; 0 where it or the entry is missing."""
-    if packet.bar is None or packet.tactical is None or not packet.tactical.entry > 0.0:
-        return 0.0
-    return packet.bar.close
-
-
-def _is_finite(packet: TacticalSignal) -> bool:
-    tactical, bar = packet.tactical, packet.bar
-    volatility = packet.strategic.volatility if packet.strategic else 0.0
-    values = [volatility]
-    if tactical is not None:
-        values += [tactical.entry, tactical.atr, tactical.probability]
-    if bar is not None:
-        values += [bar.close, bar.volume]
-    return all(map(math.isfinite, values))
-
-
-def _malformed(packet: TacticalSignal, settings: RiskSettings) -> list[RiskReason]:
-    if not _is_finite(packet):
-        return [RiskReason.NOT_FINITE]
-    reasons = []
-    if not _direction(packet):
-        reasons.append(RiskReason.NO_DIRECTION)
-    price = _reference_price(packet)
-    if not price > 0.0:
-        reasons.append(RiskReason.MISSING_REFERENCE_PRICE)
-    elif packet.tactical and abs(packet.tactical.entry - price) > settings.price_band * price:
-        reasons.append(RiskReason.PRICE_OUT_OF_BAND)
-    return reasons
-
-
-def _row(intent: _Intent) -> tuple[float, float, float, float, float, float]:
-    tactical, strategic = intent.packet.tactical, intent.packet.strategic
-    return (
-        intent.price,
-        tactical.atr if tactical else 0.0,
-        tactical.probability if tactical else 0.0,
-        strategic.volatility if strategic else 0.0,
-        intent.direction,
-        strategic is not None and strategic.regime is Regime.HIGH_VOLATILITY,
-    )
-
-
-def _signal(market: Market, intent: _Intent, sizes: SizingBatch, row: int) -> Signal:
-    symbol = intent.packet.envelope.symbol
-    return Signal(
-        direction=intent.direction,
-        price=intent.price,
-        share=float(sizes.share[row]),
-        edge=float(sizes.kelly_share[row]) > 0.0,
-        volatile=float(sizes.volatility_share[row]) > 0.0,
-        stop_distance=float(sizes.stop_distance[row]),
-        average_volume=market.average_volume(symbol),
-        stress=market.stress(symbol),
-    )
-
-
 def _look(
-    market: Market,
-    account: Account | None,
-    packet: TacticalSignal,
-    prepared: tuple[int, _Intent] | None,
+    market: Market, account: Account | None, symbol: str, intent: Intent | None
 ) -> _Seen | None:
     """Return the account as the intent finds it; None where there is no such account."""
     if account is None:
         return None
-    symbol = packet.envelope.symbol
-    mark = market.mark(symbol)
-    direction, price = (prepared[1].direction, prepared[1].price) if prepared else (1, mark)
+    direction, price = (intent.direction, intent.price) if intent else (1, market.mark(symbol))
     exposure = account.exposure(symbol, direction, price)
     if not market.bars(symbol):
         return _Seen(exposure, _NO_RISK)
@@ -391,21 +235,16 @@ def _refuse(
     verdict: Verdict = Verdict.REJECT,
 ) -> Draft:
     """Return a refusal without any agent's view; what cannot be judged counts as worst."""
+    late = RiskReason.DEADLINE_PASSED in reasons
+    kind = OutcomeKind.EXPIRED if late else OutcomeKind.REJECTED
     risk = _risk(seen, verdict, 1.0, reasons)
-    return Draft({"risk": risk}, seal(OutcomeKind.REJECTED, _STAGE, *reasons), stamp)
+    return Draft({"risk": risk}, seal(kind, _STAGE, *reasons), stamp)
 
 
-def _draft(
-    intent: _Intent,
-    seen: _Seen,
-    assessment: Assessment,
-    sizes: SizingBatch,
-    row: int,
-    stamp: PolicyStamp,
-) -> Draft:
+def _draft(intent: Intent, seen: _Seen, assessment: Assessment, stamp: PolicyStamp) -> Draft:
     verdict = Verdict(assessment.verdict)
     plain = _risk(seen, verdict, assessment.score, assessment.reasons)
-    agents = tuple(superpose(view.agent, view.distribution()) for view in assessment.views)
+    agents = tuple(map(_superposition, assessment.views))
     risk = structs.replace(plain, agents=agents)
     if verdict not in _PASSING:
         return Draft({"risk": risk}, seal(OutcomeKind.REJECTED, _STAGE, *assessment.reasons), stamp)
@@ -413,8 +252,8 @@ def _draft(
         side=_SIDE[intent.direction],
         max_quantity=assessment.quantity,
         reference_price=intent.price,
-        stop=float(sizes.stop[row]),
-        target=float(sizes.target[row]),
+        stop=intent.stop,
+        target=intent.target,
     )
     reserved = money(assessment.quantity * intent.price, up=True)
     return Draft({"risk": structs.replace(risk, envelope=envelope, reserved=reserved)}, None, stamp)
@@ -448,15 +287,7 @@ def _update(state: RiskState, event: OrderEvent) -> Note | None:
             f"Expected a side for {event.filled} units filled, was none, in flow {event.flow_id}"
         )
     account = state.accounts.get(event.account) or Account(0.0)
-    fill = account.fill(
-        event.flow_id,
-        event.symbol,
-        direction,
-        event.filled,
-        event.price,
-        event.fee,
-        final=event.flow_state is not FlowState.OPEN,
-    )
+    fill = account.fill(_trade(event, event.filled))
     fields = {
         "flow_id": event.flow_id,
         "account": event.account,
@@ -478,24 +309,31 @@ def _update(state: RiskState, event: OrderEvent) -> Note | None:
 
 def _apply_update(state: RiskState, record: PortfolioUpdate) -> None:
     account = state.account(record.account)
-    final = record.flow_state is not FlowState.OPEN
-    direction = _SIGN[record.side]
-    fill = account.fill(
-        record.flow_id,
-        record.symbol,
-        direction,
-        record.quantity,
-        record.price,
-        record.fee,
-        final=final,
-    )
+    trade = _trade(record, record.quantity)
     # The record is what counts; only the average price, which it does not hold, is worked out.
-    recorded = replace(
-        fill,
+    fill = replace(
+        account.fill(trade),
         position=record.position,
         cash=record.cash,
         realised=record.realised,
         released=record.released,
     )
-    mark = state.market.mark(record.symbol) or record.price
-    account.settle(record.flow_id, record.symbol, record.quantity, recorded, mark, final=final)
+    account.settle(trade, fill, state.market.mark(record.symbol) or record.price)
+
+
+def _trade(source: OrderEvent | PortfolioUpdate, units: float) -> Trade:
+    return Trade(
+        flow_id=source.flow_id,
+        symbol=source.symbol,
+        direction=_SIGN[source.side],
+        units=units,
+        price=source.price,
+        fee=source.fee,
+        final=source.flow_state is not FlowState.OPEN,
+    )
+
+
+def _superposition(view: View) -> Superposition:
+    """Return a view as what it is by construction, a distribution with its step the likeliest."""
+    chances = view.distribution()
+    return Superposition(view.agent, chances, max(chances.values()), coherence(chances))
