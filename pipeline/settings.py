@@ -173,6 +173,8 @@ class Settings(BaseSettings):
             name is a claim: who can write to the control log at all is for the broker's ACLs.
         topic_profile: Profile of `topics.yaml` that topics are created with.
         log_level: Least level that is logged.
+        paper: How the paper broker misbehaves, e.g. `partial=0.1,reject=0.05,slow_ms=200`; see
+            `pipeline.gateway.fills.PaperBehaviour`.
         kafka: More librdkafka properties, e.g. for TLS and SASL; in the environment
             `CASCADE_KAFKA__SECURITY_PROTOCOL=SASL_SSL`.
     """
@@ -215,6 +217,7 @@ class Settings(BaseSettings):
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
     topic_profile: str = "dev"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    paper: str = ""
     kafka: dict[str, str] = Field(default_factory=dict, repr=False)
 
     @classmethod

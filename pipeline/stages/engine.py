@@ -194,13 +194,10 @@ class StageEngine:
         position = batch.cursors[where].finish(each.offset)
         if item is not None:
             record, value = self._record(batch, each, item, retries, position)
-            self._logic.apply(ownership.state, record)
-            ownership.sequence += 1
+            ownership.advance(self._logic, record)
             batch.records.append((_key(record, each), value))
             self._note_dead(batch, each, record)
-        known = ownership.positions[where]
-        known.position = position
-        known.done.clear()
+        ownership.positions[where].fold(each.offset, position)
 
     def _record(
         self, batch: _Batch, each: Input, item: Draft | Note, retries: int, position: Any

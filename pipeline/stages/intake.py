@@ -15,7 +15,7 @@ from pipeline.stages.contract import Input, seal
 from pipeline.stages.fates import Fate
 from pipeline.stages.routes import Route
 from pipeline.transport.journal import Ownership
-from pipeline.transport.log import Position, RoundCursor
+from pipeline.transport.log import Position, RoundCursor, by_priority
 from pipeline.transport.rounds import Round, TopicAndPartition
 
 __all__ = ["Intake"]
@@ -61,9 +61,9 @@ class Intake:
                 cursors[where] = RoundCursor(offsets, [each.prior for each in mine], end)
                 inputs.extend(mine)
             elif end.offset > known.position.offset:
-                known.position = end
-        inputs.sort(key=lambda each: -_priority(each))
-        return inputs, cursors
+                known.move(end)
+        order = by_priority(_priority(each) for each in inputs)
+        return [inputs[index] for index in order], cursors
 
     def _end(
         self, ownership: Ownership, where: TopicAndPartition, messages: Sequence[Message]

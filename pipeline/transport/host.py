@@ -53,7 +53,7 @@ class LogHost:
         spec: Topics of the stage.
         fold: Its state.
         clock: Clock.
-        tail_wait_ms: Longest wait of the tail's fetches; short where read-back is waited for.
+        prompt: Whether read-back is waited for before effects outside Kafka.
         on_owned: Awaited after each take-over, before the first round.
         jitter: Randomness of the pauses before taking over again.
     """
@@ -65,7 +65,7 @@ class LogHost:
         fold: Fold,
         clock: Clock,
         *,
-        tail_wait_ms: int = 100,
+        prompt: bool = False,
         on_owned: Callable[[], Awaitable[None]] | None = None,
         jitter: random.Random | None = None,
     ) -> None:
@@ -78,13 +78,13 @@ class LogHost:
         self.owned: dict[int, Ownership] = {}
         self.generation = 0
         self.take_overs = 0
-        self._tail_wait_ms = tail_wait_ms
+        self._prompt = prompt
         self._on_owned = on_owned
         self._jitter = jitter or random.Random()
         self._owning: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._lost_because = ""
-        self._read_back = asyncio.Condition()
+        self._waiting: list[tuple[Ownership, int, asyncio.Future[None]]] = []
         self._pending_snapshots: dict[int, tuple[Position, tuple[Any, ...], bytes]] = {}
         self._on_fatal: Callable[[BaseException], None] = lambda error: None
         self._ticking: asyncio.Task[None] | None = None
@@ -115,7 +115,7 @@ class LogHost:
         events = TailEvents(read_back=self._noted_read_back, lost=self._noted_lost, failed=fatal)
         self.tail = LogTail(
             self.settings, self.spec, self.fold, self.clock, self.owner, self.build, events,
-            self._tail_wait_ms,
+            prompt=self._prompt,
         )  # fmt: skip
         self.tail.start()
         self.pump.start()
@@ -197,7 +197,10 @@ class LogHost:
     def _drop(self) -> None:
         self.owned = {}
         self.generation += 1
-        self._lost.set()  # ends what waits for read-back
+        for _, _, future in self._waiting:
+            if not future.done():
+                future.set_exception(OwnershipLost(f"Expected to own {self.spec.log}, was lost"))
+        self._waiting.clear()
         self._pending_snapshots.clear()
         self.rounds.clear(self.generation)
         self.pump.read({}, self.generation)
@@ -289,16 +292,13 @@ class LogHost:
         Raises:
             OwnershipLost: If the ownership ended before.
         """
-        async with self._read_back:
-            await self._read_back.wait_for(
-                lambda: (
-                    ownership.read_back[0] >= sequence
-                    or self._lost.is_set()
-                    or self.owned.get(ownership.partition) is not ownership
-                )
-            )
-        if ownership.read_back[0] < sequence or self.owned.get(ownership.partition) is not ownership:
-            raise OwnershipLost(f"Expected {self.spec.log} to be read back, was lost before")
+        if self.owned.get(ownership.partition) is not ownership:
+            raise OwnershipLost(f"Expected to own {self.spec.log}[{ownership.partition}]")
+        if ownership.read_back[0] >= sequence:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((ownership, sequence, future))
+        await future
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None and error.code() != KafkaError._PURGE_QUEUE:
@@ -314,11 +314,13 @@ class LogHost:
         if ownership is None or sequence <= ownership.read_back[0]:
             return
         ownership.read_back = (sequence, offset)
-        asyncio.ensure_future(self._wake_readers())
-
-    async def _wake_readers(self) -> None:
-        async with self._read_back:
-            self._read_back.notify_all()
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if each[0] is ownership and each[1] <= sequence:
+                if not each[2].done():
+                    each[2].set_result(None)
+            else:
+                self._waiting.append(each)
 
     def _noted_lost(self, partition: int, why: str) -> None:
         self._loop.call_soon_threadsafe(self.lose, f"{self.spec.log}[{partition}]: {why}")
@@ -336,8 +338,6 @@ class LogHost:
             if self._loop.time() - committed > _COMMIT_S:
                 committed = self._loop.time()
                 self._commit()
-            if self._lost.is_set():
-                await self._wake_readers()
 
     def _watch_age(self) -> None:
         limit = self.settings.unacked_limit_s

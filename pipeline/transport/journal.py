@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +43,10 @@ class Fold(Protocol):
         ...
 
 
+def _always(record: Struct) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class LogSpec:
     """Which topics a stage reads and writes; names without namespace.
@@ -54,6 +58,8 @@ class LogSpec:
             n of the log.
         joined: Topics that every owner reads all partitions of.
         logs: Those of the inputs that are output logs themselves.
+        finishes: Says whether a record is the last one of its input; where an input gives several,
+            its position moves with the last.
     """
 
     stage: str
@@ -61,6 +67,7 @@ class LogSpec:
     subscribed: str
     joined: tuple[str, ...] = ()
     logs: frozenset[str] = frozenset()
+    finishes: Callable[[Struct], bool] = _always
 
     @property
     def snapshots(self) -> str:
@@ -90,13 +97,15 @@ class Recovered:
     records: int
 
 
-def fold_journal(positions: dict[TopicAndPartition, InputPosition], journal: Journal) -> None:
-    """Fold one record's journal into the input positions."""
+def fold_journal(
+    positions: dict[TopicAndPartition, InputPosition], journal: Journal, *, finished: bool = True
+) -> None:
+    """Fold one record's journal into the input positions; `finished`: its input is worked off."""
     where = (journal.input_topic, journal.input_partition)
     resume = Position(journal.resume_offset, journal.resume_epoch, journal.resume_sequence)
     if (known := positions.get(where)) is None:
         known = positions[where] = InputPosition(resume, set())
-    known.fold(journal.input_offset, resume)
+    known.fold(journal.input_offset, resume, finished=finished)
 
 
 def cursors_of(positions: Mapping[TopicAndPartition, InputPosition]) -> tuple[Cursor, ...]:
@@ -135,6 +144,11 @@ class Ownership:
     records_since_snapshot: int = 0
     snapshot_at: float = field(default_factory=time.monotonic)
 
+    def advance(self, fold: Fold, record: Struct) -> None:
+        """Fold a record that is about to be written; its log sequence is the next one."""
+        fold.apply(self.state, record)
+        self.sequence += 1
+
     def written(self, count: int) -> None:
         """Note that `count` records were handed to the producer."""
         if count:
@@ -152,10 +166,6 @@ def input_readers(
     spec: LogSpec, positions: Mapping[TopicAndPartition, InputPosition]
 ) -> dict[TopicAndPartition, LogReader]:
     """Return a reading rule for each input that is a log, standing at its position."""
-    readers = {}
-    for where, at in positions.items():
-        if where[0] in spec.logs:
-            # No position was ever recorded, and the log no longer starts at 0.
-            unknown = at.position.offset > 0 and at.position.epoch < 0
-            readers[where] = LogReader(None if unknown else at.position)
-    return readers
+    return {
+        where: LogReader(at.position) for where, at in positions.items() if where[0] in spec.logs
+    }

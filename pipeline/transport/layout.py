@@ -2,7 +2,7 @@
 
 from confluent_kafka import Consumer, KafkaException
 
-from pipeline.errors import AssignmentMismatch, BrokerUnavailable
+from pipeline.errors import AssignmentMismatch, BrokerUnavailable, PositionLost
 from pipeline.settings import Settings
 from pipeline.transport.clients import watermarks
 from pipeline.transport.journal import LogSpec
@@ -43,8 +43,18 @@ def partition_counts(consumer: Consumer, settings: Settings, spec: LogSpec) -> d
 
 
 def first_position(
-    consumer: Consumer, settings: Settings, where: TopicAndPartition
+    consumer: Consumer, settings: Settings, spec: LogSpec, where: TopicAndPartition
 ) -> InputPosition:
-    """Return where to start an input that was never read: its first offset."""
-    low, _ = watermarks(consumer, settings.topic(where[0]), where[1], _TIMEOUT_S)
+    """Return where to start an input that was never read: its first offset.
+
+    Raises:
+        PositionLost: The input is a log whose start is gone; nothing tells which records count.
+    """
+    topic = settings.topic(where[0])
+    low, _ = watermarks(consumer, topic, where[1], _TIMEOUT_S)
+    if low > 0 and where[0] in spec.logs:
+        raise PositionLost(
+            f"Expected {topic}[{where[1]}], never read by {spec.stage}, to start at offset 0, was"
+            f" {low}. Nothing is reset on its own: restore the log, or start in a new namespace."
+        )
     return InputPosition(Position(low, -1, -1), set())

@@ -41,16 +41,18 @@ START: Final = Position(0, _NONE, _NONE)
 class LogReader:
     """The reading rule over one log partition.
 
+    There is no way in without a position. A reader that met a marker in mid-log could not tell
+    whether the first record after it continues the sequence or lies behind a hole, and one that
+    guesses disagrees with all others. Where the start of a log is gone, a snapshot's position is
+    the way in.
+
     Args:
-        position: Where reading starts; `START` for the whole log. `None` for a reader that knows
-            no position and a log that no longer starts at offset 0: it ignores everything before
-            the first marker it meets, and takes the sequence of the first record after it.
+        position: Where reading starts; `START` for the whole log.
     """
 
-    def __init__(self, position: Position | None = START) -> None:
-        self.epoch = _NONE if position is None else position.epoch
-        self.sequence = _NONE if position is None else position.sequence
-        self._sequence_known = position is not None
+    def __init__(self, position: Position = START) -> None:
+        self.epoch = position.epoch
+        self.sequence = position.sequence
 
     def marker(self, offset: int) -> None:
         """Note a marker at `offset`: it opens epoch `offset`."""
@@ -62,17 +64,13 @@ class LogReader:
         Raises:
             ForeignRecord: If its epoch was opened by no marker before it.
         """
-        if epoch != self.epoch:
-            if epoch < self.epoch:
-                return False
-            if not self._sequence_known:
-                return False
+        if epoch > self.epoch:
             raise ForeignRecord(
-                f"Expected a record of epoch {self.epoch} or lower, was {epoch}", offset=offset
+                f"Expected a record of epoch {self.epoch} or lower, was {epoch} at offset {offset}."
+                " Only the log's own stage may write it, and reading must begin at a position that"
+                " a reader or a snapshot stored"
             )
-        if not self._sequence_known:
-            self._sequence_known = True
-        elif sequence != self.sequence + 1:
+        if epoch < self.epoch or sequence != self.sequence + 1:
             return False
         self.sequence = sequence
         return True
@@ -89,12 +87,30 @@ class InputPosition:
     position: Position
     done: set[int]
 
-    def fold(self, offset: int, resume: Position) -> None:
-        """Fold the journal of one output record: it worked off `offset`."""
-        self.position = resume
-        self.done = {done for done in self.done if done >= resume.offset}
-        if offset >= resume.offset:
+    def fold(self, offset: int, resume: Position, *, finished: bool = True) -> None:
+        """Fold the journal of one output record, made from `offset`.
+
+        Args:
+            offset: The input's offset.
+            resume: Where to resume after the record.
+            finished: Whether it was the last record of that input.
+        """
+        self.move(resume)
+        if finished and offset >= resume.offset:
             self.done.add(offset)
+
+    def move(self, resume: Position) -> None:
+        """Go on to `resume`; all before it is worked off or needs no record."""
+        if self.done:
+            self._forget(self.position.offset, resume.offset)
+        self.position = resume
+
+    def _forget(self, start: int, end: int) -> None:
+        # Whichever is shorter, so that a round costs no more than its records and its span.
+        if end - start < len(self.done):
+            self.done.difference_update(range(start, end))
+        else:
+            self.done = {done for done in self.done if done >= end}
 
 
 class RoundCursor:

@@ -81,7 +81,8 @@ class LogTail(threading.Thread):
         owner: str,
         build: str,
         events: TailEvents,
-        wait_ms: int,
+        *,
+        prompt: bool,
     ) -> None:
         super().__init__(name=f"tail-{spec.stage}", daemon=True)
         self._settings = settings
@@ -95,10 +96,9 @@ class LogTail(threading.Thread):
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._partitions: dict[int, _Partition] = {}
-        # Nothing waits for the stages' read-back but snapshots; the gateway waits for every one.
-        self._consumer = log_consumer(
-            settings, f"cascade.{spec.stage}.tail", fetch_wait_max_ms=wait_ms
-        )
+        # Where only snapshots wait for read-back, fewer and larger fetches spare both cores.
+        fetch = {} if prompt else {"fetch_wait_max_ms": 100, "fetch_min_bytes": 1_000_000}
+        self._consumer = log_consumer(settings, f"cascade.{spec.stage}.tail", **fetch)
 
     def take_over(
         self, partitions: Sequence[int], producer: Producer
@@ -178,7 +178,9 @@ class LogTail(threading.Thread):
         for partition, at in found.items():
             for where in self._spec.inputs(partition, counts):
                 if where not in at.positions:
-                    at.positions[where] = first_position(self._consumer, self._settings, where)
+                    at.positions[where] = first_position(
+                        self._consumer, self._settings, self._spec, where
+                    )
         return [self._recovered(partition, at) for partition, at in found.items()]  # Step 4
 
     def _write_marker(self, partition: int, token: str, producer: Producer) -> None:
@@ -227,7 +229,7 @@ class LogTail(threading.Thread):
             return
         if (head := journal_head(value)) and at.reader.accepts(offset, head.epoch, head.sequence):
             record: Any = decode(value)
-            fold_journal(at.positions, record.journal)
+            fold_journal(at.positions, record.journal, finished=self._spec.finishes(record))
             self._fold.apply(at.state, record)
             at.records += 1
 

@@ -1,0 +1,38 @@
+"""The gateway as a Faust worker: `faust -A pipeline.gateway worker -l info`."""
+
+import re
+from pathlib import Path
+
+from pipeline.clock import WallClock
+from pipeline.gateway.paper import PaperBehaviour, PaperVenue
+from pipeline.gateway.state import GatewayFold
+from pipeline.gateway.venue import Venue
+from pipeline.gateway.worker import GATEWAY_LOG, Gateway
+from pipeline.settings import Settings, load_settings
+from pipeline.stages.app import LogApp, log_app, serve
+from pipeline.transport.host import LogHost
+
+__all__ = ["gateway_app", "paper_file"]
+
+
+def paper_file(settings: Settings) -> Path:
+    """Return the file in which the paper broker of a namespace keeps its orders."""
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", settings.namespace) or "default"
+    return settings.home / "venue" / f"{name}.sqlite"
+
+
+def gateway_app(venue: Venue | None = None, settings: Settings | None = None) -> LogApp:
+    """Return the Faust app of the gateway.
+
+    Args:
+        venue: Where orders go; the paper broker where None.
+        settings: Settings; those of the environment where None.
+    """
+    settings = settings or load_settings()
+    if venue is None:
+        venue = PaperVenue(paper_file(settings), PaperBehaviour.parse(settings.paper))
+    app = log_app(settings, GATEWAY_LOG)
+    app.host = LogHost(settings, GATEWAY_LOG, GatewayFold(), WallClock(), prompt=True)
+    gateway = Gateway(app.host, app.control, venue, settings)
+    serve(app, "gateway_rounds", gateway.work_off)
+    return app

@@ -1,0 +1,238 @@
+"""The gateway: committed order plans to the venue, and what became of them to the fills log.
+
+One task per flow that needs a record; flows of one symbol go one after the other. A child order is
+announced (SUBMITTING), the announcement read back from the log without a foreign marker, and only
+then sent. Every doubt is settled by asking the venue under the same client order id.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Message
+
+from pipeline.control.reader import ControlReader
+from pipeline.control.state import ControlView, TradingState
+from pipeline.errors import OwnershipLost
+from pipeline.gateway import dealing, order_events, orders
+from pipeline.gateway.cursor import PlanCursor
+from pipeline.gateway.orders import Conditions, FlowProgress, Result
+from pipeline.gateway.state import ends_flow
+from pipeline.gateway.venue import Venue
+from pipeline.packets.codec import decode, encode, is_marker, journal_head
+from pipeline.packets.models import ChildOrder, ExecutionPlan, Journal, OrderEvent
+from pipeline.settings import Settings
+from pipeline.transport.host import LogHost
+from pipeline.transport.journal import LogSpec, Ownership
+from pipeline.transport.log import Position
+from pipeline.transport.rounds import Round, TopicAndPartition
+
+__all__ = ["GATEWAY_LOG", "Gateway"]
+
+_logger = logging.getLogger(__name__)
+_VENUE_CALLS = 16
+_RECONCILE_S = 0.2
+_PLANS = "cascade.execution"
+
+GATEWAY_LOG = LogSpec(
+    "gateway", "cascade.fills", _PLANS, logs=frozenset({_PLANS}), finishes=ends_flow
+)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """One flow while it is worked on."""
+
+    ownership: Ownership
+    plan: ExecutionPlan
+    where: TopicAndPartition
+    offset: int
+    progress: FlowProgress
+    attempted: set[str] = field(default_factory=set)
+
+
+class Gateway:
+    """Works off rounds of order plans.
+
+    Args:
+        host: Owner of the fills log.
+        control: Says whether trading is on; asked before each order.
+        venue: Where orders go.
+        settings: Settings.
+    """
+
+    def __init__(
+        self, host: LogHost, control: ControlReader, venue: Venue, settings: Settings
+    ) -> None:
+        self._host = host
+        self._control = control
+        self._venue = venue
+        self._settings = settings
+        self._calls = ThreadPoolExecutor(_VENUE_CALLS, thread_name_prefix="venue")
+        self._generation = -1
+        self._cursors: dict[TopicAndPartition, PlanCursor] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    async def work_off(self, taken: Round) -> None:
+        """Start the flows of a round; they end by themselves."""
+        if taken.generation != self._host.generation:
+            return
+        if taken.generation != self._generation:
+            await self.abandon()
+            self._generation = taken.generation
+        for ownership in list(self._host.owned.values()):
+            for where, position in list(ownership.positions.items()):
+                real = (self._settings.topic(where[0]), where[1])
+                if messages := taken.records.get(real):
+                    cursor = self._cursors.setdefault(where, PlanCursor(position.position))
+                    for message in messages:
+                        self._take(ownership, where, cursor, message)
+                    position.move(cursor.resume)
+
+    async def abandon(self) -> None:
+        """Drop all flows: they belonged to an ownership that ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._cursors.clear()
+        self._turns.clear()
+
+    def _take(
+        self, ownership: Ownership, where: TopicAndPartition, cursor: PlanCursor, message: Message
+    ) -> None:
+        offset, value = int(message.offset() or 0), message.value()
+        known, reader = ownership.positions[where], ownership.readers[where]
+        if offset < known.position.offset:
+            return
+        if is_marker(value):
+            reader.marker(offset)
+            cursor.skip(Position(offset + 1, reader.epoch, reader.sequence))
+            return
+        head = journal_head(value)
+        prior = (reader.epoch, reader.sequence)
+        if head is None or not reader.accepts(offset, head.epoch, head.sequence):
+            cursor.skip(Position(offset + 1, reader.epoch, reader.sequence))
+            return
+        cursor.add(offset, prior, (reader.epoch, reader.sequence))
+        plan = decode(value)
+        needed = isinstance(plan, ExecutionPlan) and orders.needs_record(plan)
+        if offset in known.done or not needed:
+            cursor.finish(offset)
+            return
+        assert isinstance(plan, ExecutionPlan)
+        progress = ownership.state.progress(plan.envelope.flow_id)
+        task = asyncio.create_task(self._run(_Flow(ownership, plan, where, offset, progress)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- one flow ------------------------------------------------------------------------------
+
+    async def _run(self, flow: _Flow) -> None:
+        turn = self._turns.setdefault(flow.plan.envelope.symbol, asyncio.Lock())
+        try:
+            async with turn:
+                await self._to_the_end(flow)
+        except OwnershipLost:
+            return
+        except Exception as error:
+            # What is in doubt is settled by the next take-over, from log and venue.
+            _logger.exception("flow_failed flow_id=%s", flow.plan.envelope.flow_id)
+            self._host.lose(f"a flow failed: {error!r}")
+
+    async def _to_the_end(self, flow: _Flow) -> None:
+        while True:
+            steps = orders.next_steps(
+                flow.plan, flow.progress, self._conditions(flow),
+                epoch=flow.ownership.epoch, attempted=flow.attempted,
+            )  # fmt: skip
+            if not steps:
+                return
+            await self._announce(flow, [s.order for s in steps if isinstance(s, orders.Submitting)])
+            waits = [step.until for step in steps if isinstance(step, orders.Wait)]
+            if len(waits) == len(steps):
+                now = self._conditions(flow).now
+                await asyncio.sleep(max(0.0, (min(waits) - now) / 1e6))
+            for step in steps:
+                match step:
+                    case orders.Submit(order):
+                        flow.attempted.add(order.client_order_id)
+                        await self._deal(flow, order, dealing.submit)
+                    case orders.Reconcile(order):
+                        await self._deal(flow, order, dealing.reconcile)
+                    case orders.Finish(order, result):
+                        self._record(flow, order, result)
+
+    def _conditions(self, flow: _Flow) -> Conditions:
+        view: ControlView = self._control.view()
+        trading = view.trading_state is TradingState.ACTIVE and not self._host.clock.skewed
+        if self._settings.clock == "event":
+            # Under the event clock a plan's delays are over at once.
+            children = flow.plan.execution.orders if flow.plan.execution else ()
+            delay_us = max((child.delay_ms for child in children), default=0) * 1000
+            return Conditions(flow.plan.journal.now + delay_us, trading)
+        return Conditions(self._host.clock.now_us(), trading)
+
+    async def _announce(self, flow: _Flow, children: list[ChildOrder]) -> None:
+        """Write SUBMITTING for each child order, and wait until all are read back."""
+        if not children:
+            return
+        written = [
+            self._append(flow, order_events.submitting_event(flow.plan, child))
+            for child in children
+        ]
+        await self._host.read_back(flow.ownership, written[-1].journal.log_sequence)
+        for event in written:
+            flow.progress = flow.progress.after(event)
+
+    async def _deal(
+        self, flow: _Flow, order: ChildOrder, how: Callable[..., dealing.Dealing]
+    ) -> None:
+        def barrier() -> Result | None:
+            return orders.barrier(flow.plan, order, self._conditions(flow))
+
+        conversation = how(orders.venue_order(flow.plan, order), barrier)
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._calls, dealing.deal, self._venue, conversation)
+        if result is None:  # in flight: the venue is asked again
+            await asyncio.sleep(_RECONCILE_S)
+            return
+        self._record(flow, order, result)
+
+    def _record(self, flow: _Flow, order: ChildOrder | None, result: Result) -> None:
+        fields = order_events.result_event(flow.plan, flow.progress, order, result)
+        flow.progress = flow.progress.after(self._append(flow, fields))
+
+    def _append(self, flow: _Flow, fields: dict[str, Any]) -> OrderEvent:
+        """Write one record of the flow to the log, and fold it."""
+        ownership, host = flow.ownership, self._host
+        if host.owned.get(ownership.partition) is not ownership:
+            raise OwnershipLost(f"Expected to own {GATEWAY_LOG.log}, was lost")
+        cursor = self._cursors[flow.where]
+        event = OrderEvent(journal=self._journal(flow, cursor.resume), **fields)
+        if ends_flow(event):
+            cursor.finish(flow.offset)
+            event = OrderEvent(journal=self._journal(flow, cursor.resume), **fields)
+        value = encode(event)
+        ownership.advance(host.fold, event)
+        host.write(ownership, [(event.account.encode(), value)])
+        self._moved(flow, cursor.resume, ends_flow(event))
+        return event
+
+    @staticmethod
+    def _moved(flow: _Flow, resume: Position, ended: bool) -> None:
+        known = flow.ownership.positions[flow.where]
+        known.fold(flow.offset, resume, finished=ended)
+
+    def _journal(self, flow: _Flow, resume: Position) -> Journal:
+        source = flow.plan.journal
+        host, ownership = self._host, flow.ownership
+        return Journal(
+            ownership.sequence + 1, ownership.epoch, *flow.where, flow.offset,
+            source.epoch, source.log_sequence, resume.offset, resume.epoch, resume.sequence,
+            self._conditions(flow).now, self._control.view().epoch, host.owner, host.build,
+        )  # fmt: skip
