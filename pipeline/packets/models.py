@@ -350,8 +350,8 @@ class Snapshot(Struct, frozen=True):
     snapshot_id: Name
     stage: Name
     partition: Int
-    chunk: Count
-    chunks: Count
+    chunk: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    chunks: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     log_offset: Long
     log_epoch: Long
     log_sequence: Long
