@@ -10,6 +10,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from pipeline.errors import BrokerUnavailable
 from pipeline.resources import resource
 from pipeline.settings import Settings, load_settings
 
-_START_TIMEOUT_S = 90.0
+_START_TIMEOUT_S = 150.0
 _USED = pytest.StashKey[str]()
 
 
@@ -82,7 +83,8 @@ def _container(request: pytest.FixtureRequest, image: str) -> Iterator[str]:
     testcontainers_config.ryuk_disabled = True
     port = broker.ThisMachine().free_port(0)
     bootstrap = f"127.0.0.1:{port}"
-    container = DockerContainer(image).with_bind_ports(9092, port)
+    place: Any = ("127.0.0.1", port)  # docker takes it, testcontainers only forgot to say so
+    container = DockerContainer(image).with_bind_ports(9092, place)
     for name, value in container_environment(bootstrap).items():
         container = container.with_env(name, value)
     with container:

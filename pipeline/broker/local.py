@@ -13,7 +13,7 @@ from pipeline.errors import BrokerUnavailable, ConfigurationError
 __all__ = ["LocalBroker"]
 
 _CLIENT_PORT, _CONTROLLER_PORT = 9092, 9093
-_START_TIMEOUT_S = 90.0
+_START_TIMEOUT_S = 150.0  # 4 s on an idle machine, 40 s were seen on a busy one
 _FORMAT_TIMEOUT_S = 60.0
 _TERM_TIMEOUT_S = 20.0
 _KILL_TIMEOUT_S = 5.0
@@ -68,10 +68,7 @@ class LocalBroker:
         ports = self._storage.read_ports()
         if pid is None or ports is None:
             return None
-        broker = self._wait_until_it_answers(pid, ports, timeout_s)
-        if broker is None:
-            return None
-        return broker
+        return self._wait_until_it_answers(pid, ports, timeout_s)
 
     def start(self) -> Broker:
         """Start the broker; there must be none running.

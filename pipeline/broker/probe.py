@@ -47,6 +47,8 @@ def probe(
             **(properties or {}),
             "bootstrap.servers": bootstrap,
             "log_level": 0,
+            # Docker accepts connections before Kafka listens, and drops them: don't spin on that.
+            "reconnect.backoff.ms": 250,
             "socket.timeout.ms": max(100, int(timeout_s * 1000)),
         }
     )
