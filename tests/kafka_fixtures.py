@@ -83,8 +83,9 @@ def _container(request: pytest.FixtureRequest, image: str) -> Iterator[str]:
     testcontainers_config.ryuk_disabled = True
     port = broker.ThisMachine().free_port(0)
     bootstrap = f"127.0.0.1:{port}"
-    place: Any = ("127.0.0.1", port)  # docker takes it, testcontainers only forgot to say so
-    container = DockerContainer(image).with_bind_ports(9092, place)
+    container = DockerContainer(image)
+    ports: dict[str, Any] = container.ports  # with_bind_ports would open it to the network
+    ports["9092"] = ("127.0.0.1", port)
     for name, value in container_environment(bootstrap).items():
         container = container.with_env(name, value)
     with container:
