@@ -146,6 +146,8 @@ class LogTail(threading.Thread):
     def _answer(
         self, future: "Future[list[Recovered]]", partitions: Sequence[int], producer: Producer
     ) -> None:
+        if not future.set_running_or_notify_cancel():
+            return  # revoked meanwhile; from here on nobody can cancel
         try:
             self._forget()
             future.set_result(self._take_over(partitions, producer))
