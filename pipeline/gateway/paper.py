@@ -33,7 +33,7 @@ from pipeline.gateway.venue import (
 )
 from pipeline.packets.vocabulary import OrderType, Side
 
-__all__ = ["PaperOrder", "PaperVenue", "Submission"]
+__all__ = ["PaperBehaviour", "PaperOrder", "PaperVenue", "Submission"]
 
 _VERSION: Final = 1
 _BUSY_TIMEOUT_S: Final = 10.0
