@@ -57,7 +57,7 @@ class PublishReport(msgspec.Struct, frozen=True):
 
     Attributes:
         source: What the feed is.
-        bars: Bars taken from it.
+        bars: Bars taken from it, up to the last record sent.
         sent: Records handed to Kafka.
         delivered: Those that the broker acknowledged.
         failed: Those that it did not, or not yet.
@@ -221,6 +221,7 @@ class _Run:
         self._late_us = array("q")
         self._delivered = 0
         self._first_error = ""
+        self._taken = (0, 0)
         self._unreadable: list[ExpectedDeadLetter] = []
         self._start_us = 0
         self._last_us = 0
@@ -246,6 +247,8 @@ class _Run:
             if self._stop.is_set():
                 break
             self._send(item, maker, self._start_us + due_us)
+        else:
+            self._taken = self._injector.bars, self._injector.gaps
         self._flush()
 
     def _wait(self, intended_us: int) -> None:
@@ -263,7 +266,7 @@ class _Run:
         self._served_us = now_us
         self._outlet.serve()
         if self._on_progress is not None:
-            self._on_progress(self._injector.bars, len(self._late_us))
+            self._on_progress(self._taken[0], len(self._late_us))
 
     def _send(self, item: SendItem, maker: RecordMaker, intended_us: int) -> None:
         now_us = self._clock.now_us()
@@ -275,6 +278,8 @@ class _Run:
             self._on_sent(record.flow_id, intended_us, item.kind.value)
         self._outlet.send(record, delivered)
         self._kinds[item.kind.value] += 1
+        # What the injector takes beyond the last record sent does not count.
+        self._taken = self._injector.bars, self._injector.gaps
         self._late_us.append(now_us - intended_us)
         self._last_us = now_us
 
@@ -307,21 +312,22 @@ class _Run:
             if waited_enough or not self._outlet.flush(_FLUSH_STEP_S):
                 break
         if self._on_progress is not None:
-            self._on_progress(self._injector.bars, len(self._late_us))
+            self._on_progress(self._taken[0], len(self._late_us))
 
     def report(self, feed: Feed, start_sequence: int) -> PublishReport:
         late_ms = np.asarray(self._late_us, dtype=np.float64) / 1000.0
         sent = len(self._late_us)
+        bars, gaps = self._taken
         duration_s = (self._last_us - self._start_us) / _SECOND_US
         return PublishReport(
             source=feed.label,
-            bars=self._injector.bars,
+            bars=bars,
             sent=sent,
             delivered=self._delivered,
             failed=sent - self._delivered,
             first_error=self._first_error,
             kinds={kind.value: self._kinds[kind.value] for kind in ItemKind},
-            gaps=self._injector.gaps,
+            gaps=gaps,
             dead_letters_expected=sorted(self._unreadable),
             start_sequence=start_sequence,
             started_at_us=self._start_us,

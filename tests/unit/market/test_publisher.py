@@ -181,7 +181,7 @@ def test_seconds_bound_what_is_due(rate: float) -> None:
     rig = _Rig()
     rig.outlet.send_us = lambda _: 30_000
     report = rig.publisher.publish(_feed(500), rate=rate, seconds=2.0)
-    assert report.sent == (100 if rate else 67)
+    assert report.sent == report.bars == (100 if rate else 67)
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
@@ -202,7 +202,7 @@ def test_stop_ends_early_and_waits_for_what_is_under_way() -> None:
 
     report = rig.publisher.publish(_feed(50), rate=100.0, on_sent=stop_after_ten, stop=stop)
     assert report.stopped
-    assert report.sent == report.delivered == 10
+    assert report.sent == report.delivered == report.bars == 10
 
 
 def test_failed_deliveries_are_counted_with_their_reason() -> None:
@@ -310,3 +310,9 @@ def test_empty_feed_is_published_too() -> None:
     """Nothing to send is no error."""
     report = _Rig().publisher.publish(_feed(0), rate=100.0)
     assert (report.sent, report.late_ms_max, report.records_per_second) == (0, 0.0, 0.0)
+
+
+def test_bars_left_out_at_the_end_count() -> None:
+    """Where gaps swallow the last bars of a feed, they are in the report all the same."""
+    report = _Rig().publisher.publish(_feed(30), rate=100.0, faults=FaultPlan({"gaps": 1.0}))
+    assert (report.bars, report.gaps, report.sent) == (30, 30, 0)
