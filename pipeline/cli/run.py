@@ -1,0 +1,152 @@
+"""`cascade run`: the workers of this machine, supervised, in the foreground."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from types import FrameType
+
+import click
+
+from pipeline.cli.connection import connected_settings
+from pipeline.errors import BrokerUnavailable, UsageError
+from pipeline.run import STAGES, EventKind, Owned, WorkerEvent, worker_specs
+from pipeline.run.session import LocalRun, log_folder
+
+__all__ = ["command"]
+
+_POLL_S = 0.2
+_STOP_S = 10.0
+
+
+@click.command("run")
+@click.argument("stages", nargs=-1, metavar="[STAGE]...")
+@click.option("--single", is_flag=True, help="The four stages in one process: fewer wake-ups.")
+@click.option(
+    "--workers",
+    multiple=True,
+    metavar="STAGE=N",
+    help="So many workers of a stage, which share its partitions; may be repeated.",
+)
+@click.option("--standby", is_flag=True, help="One more worker of each stage, to take over.")
+def command(stages: tuple[str, ...], single: bool, workers: tuple[str, ...], standby: bool) -> None:
+    """Run workers until Ctrl-C: strategic, tactical, risk, execution, gateway, or those named.
+
+    A worker that ends is started again. Ctrl-C ends them in order; a second one at once. Each has
+    its log file under CASCADE_HOME/logs/NAMESPACE.
+    """
+    settings = connected_settings()
+    specs = worker_specs(
+        stages,
+        single=single,
+        workers=_counts(workers),
+        standby=standby,
+        log_level=settings.log_level,
+    )
+    printer = _Printer()
+    run = LocalRun(settings, specs, on_event=printer.event, on_owned=printer.owned)
+    click.echo(f"Logs go to {log_folder(settings)}; Ctrl-C ends the run.")
+    with _stop_on_signals() as stop:
+        try:
+            with run:
+                _wait(run, stop, printer)
+                printer.line("stopping")
+                stopper = threading.Thread(target=run.supervisor.stop, args=(_STOP_S,))
+                stopper.start()
+                while stopper.is_alive():
+                    if stop.count > 1:
+                        run.supervisor.stop(0.0)
+                    stopper.join(_POLL_S)
+        finally:
+            printer.line(f"all workers ended, {run.supervisor.restarts} restarts")
+
+
+def _wait(run: LocalRun, stop: "_Stop", printer: "_Printer") -> None:
+    waiting = True
+    while not stop.count:
+        try:
+            missing = run.watch()
+        except BrokerUnavailable as error:
+            printer.line(f"the broker does not answer: {error}")
+            time.sleep(1.0)
+            continue
+        if waiting and not missing:
+            printer.line("all stages own their logs")
+        waiting = bool(missing)
+        if not waiting:
+            stop.event.wait(_POLL_S)
+
+
+def _counts(workers: tuple[str, ...]) -> dict[str, int]:
+    counts = {}
+    for text in workers:
+        stage, separator, number = text.partition("=")
+        if not separator or not number.isdecimal() or stage not in STAGES:
+            raise UsageError(
+                f"Expected --workers STAGE=N with a stage of {', '.join(STAGES)}, was {text!r}"
+            )
+        counts[stage] = int(number)
+    return counts
+
+
+class _Printer:
+    """Prints one line per change of state."""
+
+    def __init__(self) -> None:
+        self._owned: Counter[str] = Counter()
+
+    def line(self, text: str) -> None:
+        """Print a line with the time of day."""
+        now = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
+        click.echo(f"{now} {text}")
+
+    def event(self, event: WorkerEvent) -> None:
+        """Print what happened to a worker."""
+        if event.kind is EventKind.STARTED:
+            self.line(f"{event.worker}: started, process {event.pid}")
+        elif event.kind is EventKind.EXITED:
+            again = f"starts again in {event.pause_s:g} s"
+            self.line(f"{event.worker}: ended with {_ending(event.exit_code)}, {again}")
+        elif event.kind is EventKind.STOPPED:
+            self.line(f"{event.worker}: stopped with {_ending(event.exit_code)}")
+
+    def owned(self, owned: Owned) -> None:
+        """Print that a log partition has an owner."""
+        where = f"partition {owned.partition} of its log from epoch {owned.epoch}"
+        self.line(f"{owned.stage}: owns {where} ({owned.owner})")
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
+
+
+class _Stop:
+    """How often the user asked to stop."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.event = threading.Event()
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[_Stop]:
+    stop = _Stop()
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        stop.count += 1
+        stop.event.set()
+
+    names = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
+    before = {name: signal.signal(name, handle) for name in names}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

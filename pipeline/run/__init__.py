@@ -1,0 +1,19 @@
+"""Workers on one machine: supervised processes, started together, restarted, stopped in order."""
+
+from pipeline.run.ownership import Owned, OwnershipWatch
+from pipeline.run.supervisor import EventKind, Supervisor, WorkerEvent, WorkerStatus
+from pipeline.run.workers import STAGES, WorkerSpec, child_environment, log_specs, worker_specs
+
+__all__ = [
+    "STAGES",
+    "EventKind",
+    "Owned",
+    "OwnershipWatch",
+    "Supervisor",
+    "WorkerEvent",
+    "WorkerSpec",
+    "WorkerStatus",
+    "child_environment",
+    "log_specs",
+    "worker_specs",
+]

@@ -1,0 +1,117 @@
+"""Which worker processes a run consists of, and what they are told."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import UsageError
+from pipeline.gateway.worker import GATEWAY_LOG
+from pipeline.settings import Settings
+from pipeline.stages.routes import ROUTES
+from pipeline.transport.journal import LogSpec
+
+__all__ = ["STAGES", "WorkerSpec", "child_environment", "log_specs", "worker_specs"]
+
+GATEWAY = "gateway"
+STAGES = (*ROUTES, GATEWAY)
+"""What `cascade run` starts, in the order of the flow."""
+
+SINGLE = "stages"
+"""Name of the worker that runs the four stages in one process."""
+
+_LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error"}
+# Two workers on two cores gain nothing from more threads inside numpy, and lose by them.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """One worker process.
+
+    Attributes:
+        name: Name, also of its log file.
+        stages: Stages that it runs.
+        command: Program and arguments.
+    """
+
+    name: str
+    stages: tuple[str, ...]
+    command: tuple[str, ...]
+
+
+def log_specs() -> dict[str, LogSpec]:
+    """Return the log of each stage and of the gateway."""
+    return {**{name: route.spec for name, route in ROUTES.items()}, GATEWAY: GATEWAY_LOG}
+
+
+def worker_specs(
+    stages: Sequence[str] = (),
+    *,
+    single: bool = False,
+    workers: Mapping[str, int] | None = None,
+    standby: bool = False,
+    log_level: str = "INFO",
+) -> list[WorkerSpec]:
+    """Return the worker processes of a run.
+
+    Args:
+        stages: Which stages; all and the gateway where empty.
+        single: Run the four stages in one process; the gateway keeps its own.
+        workers: How many workers of a stage, one where it is not named.
+        standby: One more worker of each; where a stage's log has one partition, it stands by.
+        log_level: Level of the workers' logs.
+
+    Raises:
+        UsageError: An unknown stage, or counts that do not go together.
+    """
+    chosen = [name for name in STAGES if name in stages or not stages]
+    counts = dict(workers or {})
+    for name in (*stages, *counts):
+        if name not in STAGES:
+            raise UsageError(f"Expected a stage of {', '.join(STAGES)}, was {name!r}")
+    if single and (counts or standby or set(STAGES) - {GATEWAY} - set(chosen)):
+        raise UsageError(
+            "Expected --single without --workers and --standby, and with all four stages: it is"
+            " one process for all of them"
+        )
+    level = _LEVELS.get(log_level, "info")
+    specs: list[WorkerSpec] = []
+    if single:
+        command = (sys.executable, "-m", "pipeline.run.single")
+        specs.append(WorkerSpec(SINGLE, tuple(ROUTES), command))
+        chosen = [name for name in chosen if name == GATEWAY]
+    for name in chosen:
+        specs.extend(_workers_of(name, counts.get(name, 1) + int(standby), level))
+    return specs
+
+
+def _workers_of(stage: str, count: int, level: str) -> list[WorkerSpec]:
+    if count < 1:
+        raise UsageError(f"Expected at least 1 worker of {stage}, was {count}")
+    module = "pipeline.gateway" if stage == GATEWAY else f"pipeline.stages.{stage}"
+    command = (sys.executable, "-m", "faust", "-A", module, "worker", "-l", level)
+    names = [stage] if count == 1 else [f"{stage}-{number}" for number in range(1, count + 1)]
+    return [WorkerSpec(name, (stage,), command) for name in names]
+
+
+def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a worker, so that it finds the settings of this process.
+
+    Plain values are handed on one by one; nested ones and Kafka properties come from the same
+    environment and files as here.
+
+    Args:
+        settings: The settings.
+        inherited: Environment of this process.
+    """
+    environment = {**inherited, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if name == "home":
+            value = settings.home.absolute()
+        elif not isinstance(value, str | int | float):
+            continue
+        variable = name.upper()
+        prefix = "" if variable.startswith("CASCADE_") else "CASCADE_"
+        environment[prefix + variable] = str(value)
+    return environment
