@@ -117,7 +117,7 @@ class StageLogic(Protocol[State]):
         """
         ...
 
-    def apply(self, state: State, record: Struct) -> None:
+    def apply(self, state: State, record: Any) -> None:
         """Fold a record of this stage's log into `state`; the only thing that changes it."""
         ...
 

@@ -30,7 +30,7 @@ class Fold(Protocol):
         """Return the state before the first record."""
         ...
 
-    def apply(self, state: Any, record: Struct) -> None:
+    def apply(self, state: Any, record: Any) -> None:
         """Fold one record into `state`."""
         ...
 
