@@ -10,7 +10,7 @@ Every reader follows one rule, `LogReader`:
 2. A record with a lower epoch comes from an owner that was taken over: it is ignored.
 3. A record whose log sequence is not the last accepted + 1 lies behind a hole that a lost batch
    left: it is ignored; the owner finds the hole too, and takes over again.
-4. A record with a higher epoch than any marker before it cannot exist: `ForeignRecord`.
+4. A record whose epoch no marker before it opened cannot exist: `ForeignRecord`.
 
 So a zombie may write what it likes, nobody uses it, and all readers agree on the same records.
 """
@@ -64,11 +64,12 @@ class LogReader:
         Raises:
             ForeignRecord: If its epoch was opened by no marker before it.
         """
-        if epoch > self.epoch:
+        if not 0 <= epoch <= self.epoch:
             raise ForeignRecord(
-                f"Expected a record of epoch {self.epoch} or lower, was {epoch} at offset {offset}."
-                " Only the log's own stage may write it, and reading must begin at a position that"
-                " a reader or a snapshot stored"
+                f"Expected a record of an epoch from 0 to {self.epoch}, was {epoch} at offset"
+                f" {offset}. Only the log's own stage may write it, and reading must begin at a"
+                " position that a reader or a snapshot stored.",
+                offset=offset,
             )
         if epoch < self.epoch or sequence != self.sequence + 1:
             return False
