@@ -127,8 +127,7 @@ def average_true_range(bars: BarColumns, period: int) -> FloatArray:
     """
     before = bars.close[:, :-1]
     ranges = np.maximum(bars.high[:, 1:], before) - np.minimum(bars.low[:, 1:], before)
-    # A high below its low is no fault of ours, but must not make a negative range.
-    return weighted_last(np.maximum(ranges, 0.0), _wilder_weights(ranges.shape[1], period))
+    return weighted_last(ranges, _wilder_weights(ranges.shape[1], period))
 
 
 def _frozen(values: list[float]) -> FloatArray:

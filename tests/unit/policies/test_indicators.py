@@ -48,6 +48,13 @@ def test_weighted_last_looks_at_the_last_columns() -> None:
     assert total.tolist() == [12.0]
 
 
+def test_prices_out_of_all_proportion_are_not_ready() -> None:
+    """A price 100,000 times another one in the window is broken data, not a market."""
+    windows, counts, _ = series.random_windows(2, 48, seed=4)
+    windows[1, 20, 3] *= 1e5
+    assert columns(windows, counts, 48).ready.tolist() == [True, False]
+
+
 def test_columns_keep_rows_apart() -> None:
     """Rows not ready are blanked, the others come out by column as they went in."""
     windows, counts, _ = series.random_windows(3, 48, seed=3)

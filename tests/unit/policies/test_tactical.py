@@ -19,10 +19,11 @@ from pipeline.policies.tactical import (
     TacticalBatch,
     TacticalSettings,
 )
+from pipeline.policies.tactical.entry import entry_price
+from pipeline.policies.tactical.fvg import NearestGaps
 from tests.unit.policies import series, strategic_reference, tactical_reference
 
 DEFAULTS = TacticalSettings()
-ONLY_FVG = dataclasses.replace(DEFAULTS, momentum_weight=0.0, entry_weight=0.0)
 
 
 def context_of(
@@ -413,12 +414,12 @@ def test_the_entry_waits_at_a_gap_within_reach() -> None:
 
 
 def test_the_entry_never_leaves_the_positive_prices() -> None:
-    """In markets wilder than their own price the entry stays above zero."""
-    window = with_bullish_gap()
-    window[0, :50, 1] = 5000.0
-    wide = dataclasses.replace(ONLY_FVG, pullback_atr=50.0, gap_min_atr=0.0, min_confidence=0.0)
-    batch = decide(window, tuned=dataclasses.replace(wide, free_extension_atr=0.0))
-    assert batch.entry[0] > 0.0
+    """In markets wilder than their own price the entry stops half-way down."""
+    nowhere = NearestGaps(
+        np.full((2, 1), np.nan), np.full((2, 1), np.inf), np.zeros((2, 1), int), np.zeros((2, 1))
+    )
+    close, reach, late = np.array([100.0]), np.array([900.0]), np.array([0.5])
+    assert entry_price(close, reach, nowhere, late, np.array([1.0])).tolist() == [50.0]
 
 
 @pytest.mark.parametrize("agent", tactical.AGENTS)

@@ -160,7 +160,7 @@ def test_a_load_goes_on_where_the_dump_left() -> None:
 def test_a_reset_symbol_starts_anew() -> None:
     """After a reset a symbol is unknown, others are not touched, its place is used again."""
     windows, fresh = BarWindows(WIDTH), BarWindows(WIDTH)
-    windows.push_many(["A", "B", "A"], numbered(1, 2, 3))
+    windows.push_many(["A", "B", "A", "A", "A"], numbered(1, 2, 3, 4, 5))
     windows.reset("A")
     windows.reset("never seen")
     fresh.push("B", numbered(2)[0])
