@@ -163,7 +163,6 @@ class Strategic(Struct, frozen=True):
     distribution: Distribution
     regime: Regime
     volatility: NonNegative
-    agents: tuple[Superposition, ...] = ()
 
 
 class Tactical(Struct, frozen=True):
@@ -179,7 +178,6 @@ class Tactical(Struct, frozen=True):
     volume_ratio: NonNegative
     atr: NonNegative
     reasons: Reasons
-    agents: tuple[Superposition, ...] = ()
 
 
 class RiskEnvelope(Struct, frozen=True):
@@ -205,7 +203,6 @@ class Risk(Struct, frozen=True):
     drawdown: NonNegative
     value_at_risk: NonNegative
     reserved: NonNegative
-    agents: tuple[Superposition, ...] = ()
 
 
 class ChildOrder(Struct, frozen=True):
@@ -227,7 +224,6 @@ class Execution(Struct, frozen=True):
     participation: NonNegative
     expected_slippage: NonNegative
     reasons: Reasons
-    agents: tuple[Superposition, ...] = ()
 
 
 class MarketData(Struct, frozen=True):
@@ -244,6 +240,7 @@ class StrategicSignal(Struct, frozen=True):
     envelope: Envelope
     bar: Bar | None = None
     strategic: Strategic | None = None
+    views: tuple[Superposition, ...] = ()
 
 
 class TacticalSignal(Struct, frozen=True):
@@ -254,6 +251,7 @@ class TacticalSignal(Struct, frozen=True):
     bar: Bar | None = None
     strategic: Strategic | None = None
     tactical: Tactical | None = None
+    views: tuple[Superposition, ...] = ()
 
 
 class RiskAssessment(Struct, frozen=True):
@@ -265,6 +263,7 @@ class RiskAssessment(Struct, frozen=True):
     strategic: Strategic | None = None
     tactical: Tactical | None = None
     risk: Risk | None = None
+    views: tuple[Superposition, ...] = ()
 
 
 class ExecutionPlan(Struct, frozen=True):
@@ -277,6 +276,7 @@ class ExecutionPlan(Struct, frozen=True):
     tactical: Tactical | None = None
     risk: Risk | None = None
     execution: Execution | None = None
+    views: tuple[Superposition, ...] = ()
 
 
 class PortfolioUpdate(Struct, frozen=True):

@@ -74,16 +74,17 @@ class Context:
 class Draft:
     """What to record of an input that carries a packet: a packet of this stage.
 
-    The engine adds envelope, trace and journal, carries over the decisions of earlier stages, and
-    leaves out those stages' agents.
+    The engine adds envelope, trace and journal, and carries over the decisions of earlier stages;
+    the views that they mixed stay in their own logs.
 
     Attributes:
-        parts: Fields of the stage's record that this stage adds, e.g. {"risk": Risk(...)}.
+        parts: Fields of the stage's record that this stage adds, e.g. {"risk": Risk(...)}, and
+            "views", the views that it mixed.
         outcome: The sealed fate, or None while the flow goes on.
         policy: Which policy decided; None where nobody did.
     """
 
-    parts: Mapping[str, Struct | None] = field(default_factory=dict)
+    parts: Mapping[str, Any] = field(default_factory=dict)
     outcome: Outcome | None = None
     policy: PolicyStamp | None = None
 

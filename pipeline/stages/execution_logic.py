@@ -217,9 +217,9 @@ def _draft(
         participation=decided.participation,
         expected_slippage=decided.slippage,
         reasons=decided.reasons,
-        agents=tuple(map(_superposition, decided.views)),
     )
-    return Draft({"execution": execution}, _outcome(decided), stamp)
+    views = tuple(map(_superposition, decided.views))
+    return Draft({"execution": execution, "views": views}, _outcome(decided), stamp)
 
 
 def _orders(

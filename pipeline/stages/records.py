@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from pipeline.packets import identity
@@ -57,7 +56,7 @@ class RecordWriter:
         else:
             fields["bar"] = packet.bar
             for name in self._route.carried:
-                fields[name] = _without_agents(getattr(packet, name))
+                fields[name] = getattr(packet, name)
         fields.update(draft.parts)
         if draft.outcome is not None and not NO_BAR.isdisjoint(draft.outcome.reasons):
             fields["bar"] = None
@@ -120,11 +119,4 @@ class RecordWriter:
             "unknown", self._route.stage, "unknown", self._account, 0, 1,
             stamp, stamp, stamp, 0, 0, (),
         )  # fmt: skip
-
-
-def _without_agents(part: Any) -> Any:
-    """Return a decision without the views that were mixed; they stay in its own stage's log."""
-    if part is None or not part.agents:
-        return part
-    return msgspec.structs.replace(part, agents=())
 

@@ -243,11 +243,11 @@ def _refuse(
 
 def _draft(intent: Intent, seen: _Seen, assessment: Assessment, stamp: PolicyStamp) -> Draft:
     verdict = Verdict(assessment.verdict)
-    plain = _risk(seen, verdict, assessment.score, assessment.reasons)
-    agents = tuple(map(_superposition, assessment.views))
-    risk = structs.replace(plain, agents=agents)
+    risk = _risk(seen, verdict, assessment.score, assessment.reasons)
+    views = tuple(map(_superposition, assessment.views))
     if verdict not in _PASSING:
-        return Draft({"risk": risk}, seal(OutcomeKind.REJECTED, _STAGE, *assessment.reasons), stamp)
+        fate = seal(OutcomeKind.REJECTED, _STAGE, *assessment.reasons)
+        return Draft({"risk": risk, "views": views}, fate, stamp)
     envelope = RiskEnvelope(
         side=_SIDE[intent.direction],
         max_quantity=assessment.quantity,
@@ -256,7 +256,8 @@ def _draft(intent: Intent, seen: _Seen, assessment: Assessment, stamp: PolicySta
         target=intent.target,
     )
     reserved = money(assessment.quantity * intent.price, up=True)
-    return Draft({"risk": structs.replace(risk, envelope=envelope, reserved=reserved)}, None, stamp)
+    approved = structs.replace(risk, envelope=envelope, reserved=reserved)
+    return Draft({"risk": approved, "views": views}, None, stamp)
 
 
 def _risk(

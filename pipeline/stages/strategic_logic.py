@@ -148,11 +148,11 @@ class StrategicLogic:
         )
         for strength, sure, coherent, action, mixed, regime, volatility, seen in rows:
             decision = Strategic(
-                strength, sure, coherent, _ACTIONS[action], mixed, _REGIMES[regime], volatility, seen
+                strength, sure, coherent, _ACTIONS[action], mixed, _REGIMES[regime], volatility
             )
             warming = decision.regime is Regime.WARMUP
             outcome = seal(OutcomeKind.HELD, _STAGE, "WARMUP") if warming else None
-            yield Draft({"strategic": decision}, outcome, stamp)
+            yield Draft({"strategic": decision, "views": seen}, outcome, stamp)
 
 
 def _judged(known: tuple[int, int] | None, sequence: int) -> Fate | None:

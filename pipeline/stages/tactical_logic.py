@@ -98,11 +98,11 @@ class TacticalLogic:
             reasons = (policy.REASONS[why],) if why else ()
             decision = Tactical(
                 _ACTIONS[action], probability, sure, coherent, mixed,
-                entry, move, ratio, atr, reasons, seen,
+                entry, move, ratio, atr, reasons,
             )  # fmt: skip
             hold = decision.action is Action.HOLD
             outcome = seal(OutcomeKind.HELD, _STAGE, *(reasons or ("NEUTRAL",))) if hold else None
-            yield Draft({"tactical": decision}, outcome, stamp)
+            yield Draft({"tactical": decision, "views": seen}, outcome, stamp)
 
 
 def _context(packets: Sequence[StrategicSignal]) -> policy.StrategicContext:
