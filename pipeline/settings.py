@@ -159,6 +159,8 @@ class Settings(BaseSettings):
         breaker_open_s: How long it stays open before it probes.
         round_max_records: Most records of one round.
         lane_queue_records: Most records queued in a worker, per lane.
+        instance: Name of this worker among those of its stage, the same after a restart; with it
+            a restarted worker gets its partitions back without waiting for the session to end.
         session_timeout_ms: Group session; brokers refuse less than their
             group.min.session.timeout.ms, 6000 as they come.
         heartbeat_interval_ms: Group heartbeat, at most a third of the session.
@@ -205,6 +207,7 @@ class Settings(BaseSettings):
     breaker_open_s: Seconds = 30.0
     round_max_records: Records = 500
     lane_queue_records: Records = 5000
+    instance: Annotated[str, Field(max_length=100)] = ""
     session_timeout_ms: Annotated[int, Field(ge=1, le=3_600_000)] = 6000
     heartbeat_interval_ms: Annotated[int, Field(ge=1, le=3_600_000)] = 1500
     unacked_limit_s: Seconds = 10.0

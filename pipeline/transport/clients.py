@@ -48,6 +48,8 @@ def group_consumer(settings: Settings, group: str, **more: Any) -> Consumer:
         "partition_assignment_strategy": "range",
         **more,
     }
+    if settings.instance:
+        properties["group_instance_id"] = settings.group(f"{group}.{settings.instance}")
     return Consumer({**settings.client(**properties), "error_cb": _noted}, logger=_logger)
 
 
