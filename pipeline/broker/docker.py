@@ -77,7 +77,7 @@ class DockerBroker:
         probe: Callable[..., Cluster],
         notice: Notice,
     ) -> None:
-        digest = hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
         self._name = f"marl-cascade-{digest}"
         self._version = version
         self._image = f"apache/kafka:{version}"

@@ -54,7 +54,7 @@ class Storage:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder.absolute()
+        self.folder = folder.resolve()  # one name, whichever link led here
         self.properties = self.folder / "server.properties"
         self.log4j = self.folder / "log4j2.xml"
         self.output = self.folder / "kafka.out"

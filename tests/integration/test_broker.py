@@ -45,12 +45,12 @@ def test_set_broker_is_used_as_it_is(kafka: str, tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_broker_is_found_again_and_keeps_its_data(own: Settings) -> None:
-    """`up` twice gives one broker; stopped and started again it still has its records."""
+def test_broker_is_found_again_and_keeps_its_data(own: Settings, kafka: str) -> None:
+    """`up` twice gives one broker; stopped or killed it is not found, started it has its data."""
     first = broker.up(own)
-    again = broker.up(own)
-    assert first == again
     assert "local" == first.kind
+    assert kafka != first.bootstrap
+    assert first == broker.up(own)
     assert first == broker.status(own).broker
     _write(first.bootstrap, b"kept")
 
@@ -58,42 +58,26 @@ def test_broker_is_found_again_and_keeps_its_data(own: Settings) -> None:
     assert broker.status(own).broker is None
     assert not broker.down(own)
     second = broker.up(own)
-
-    assert b"kept" == _read(second.bootstrap)
     assert first.cluster_id == second.cluster_id
+    assert b"kept" == _read(second.bootstrap)
 
-
-def test_killed_broker_is_started_again(own: Settings) -> None:
-    """A broker that was killed is no longer found, and `up` starts it anew with its data."""
-    first = broker.up(own)
-    assert first.pid is not None
-    _write(first.bootstrap, b"kept")
-    process = psutil.Process(first.pid)
+    process = psutil.Process(second.pid)
     process.kill()
     psutil.wait_procs([process], timeout=10)
     assert broker.status(own).broker is None
-
-    second = broker.up(own)
-
-    assert first.pid != second.pid
-    assert b"kept" == _read(second.bootstrap)
+    third = broker.up(own)
+    assert second.pid != third.pid
+    assert b"kept" == _read(third.bootstrap)
 
 
-def test_two_at_once_start_one_broker(own: Settings) -> None:
-    """Two processes that call `up` at the same time get the same broker."""
+def test_commands_share_a_broker_that_outlives_them(own: Settings) -> None:
+    """Two `cascade broker up` at once start one broker; it runs on without them until `down`."""
     with ThreadPoolExecutor() as pool:
-        said = [json.loads(text) for text in pool.map(_cascade, [own, own], ["up", "up"])]
+        first, second = (json.loads(said) for said in pool.map(_cascade, [own, own], ["up", "up"]))
 
-    assert said[0]["pid"] == said[1]["pid"]
-    assert said[0]["pid"] == broker.status(own).broker.pid  # type: ignore[union-attr]  # it runs
-
-
-def test_broker_outlives_the_command_that_started_it(own: Settings) -> None:
-    """`cascade broker up` ends, its broker runs on without a terminal, `down` ends it."""
-    started = json.loads(_cascade(own, "up"))
-
-    assert started["answers"]
-    assert os.getsid(started["pid"]) == started["pid"]
+    assert first == second
+    assert first["answers"]
+    assert os.getsid(first["pid"]) == first["pid"]
     assert {"stopped": True} == json.loads(_cascade(own, "down"))
     assert broker.status(own).broker is None
 
@@ -112,18 +96,6 @@ def test_broker_that_dies_at_start_shows_its_last_words(own: Settings, tmp_path:
         broker.up(own)
 
     assert broker.status(own).broker is None
-
-
-def test_taken_ports_are_passed_over(own: Settings, tmp_path: Path) -> None:
-    """A second broker on one machine takes other ports than the first."""
-    other = load_settings(broker=None, home=tmp_path / "other")
-    try:
-        first, second = broker.up(own), broker.up(other)
-
-        assert first.bootstrap != second.bootstrap
-        assert first.cluster_id != second.cluster_id
-    finally:
-        broker.down(other)
 
 
 def _cascade(settings: Settings, verb: str) -> str:
