@@ -1,5 +1,6 @@
 """Workers on one machine: supervised processes, started together, restarted, stopped in order."""
 
+from pipeline.run.child import bound
 from pipeline.run.ownership import Owned, OwnershipWatch
 from pipeline.run.supervisor import EventKind, Supervisor, WorkerEvent, WorkerStatus
 from pipeline.run.workers import STAGES, WorkerSpec, child_environment, log_specs, worker_specs
@@ -13,6 +14,7 @@ __all__ = [
     "WorkerEvent",
     "WorkerSpec",
     "WorkerStatus",
+    "bound",
     "child_environment",
     "log_specs",
     "worker_specs",

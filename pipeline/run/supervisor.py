@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.errors import ConfigurationError, UsageError
-from pipeline.run import child
+from pipeline.run.child import bound
 from pipeline.run.workers import WorkerSpec
 
 __all__ = ["EventKind", "Supervisor", "WorkerEvent", "WorkerStatus"]
@@ -220,11 +219,9 @@ class Supervisor:
         self._on_event(_event(worker, EventKind.STARTED, process.pid))
 
     def _spawn(self, spec: WorkerSpec) -> subprocess.Popen[bytes]:
-        # -I -S: the launcher needs nothing of the environment, and starts faster without.
-        launcher = [sys.executable, "-I", "-S", child.__file__, str(os.getpid())]
         with self.log_file(spec.name).open("ab") as log:
             return subprocess.Popen(
-                [*launcher, *spec.command],
+                bound(spec.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,166 @@
+"""`cascade demo`: the whole pipeline with one command."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from pipeline.demo.live import LiveView
+from pipeline.demo.plan import DemoPlan, Kill
+from pipeline.errors import PipelineError
+from pipeline.market.faults import FAULTS
+from pipeline.settings import load_settings
+
+__all__ = ["command"]
+
+_INTERRUPTED = 130
+
+
+@click.command("demo")
+@click.option("--seconds", type=float, default=20.0, show_default=True, help="Of counted data.")
+@click.option("--rate", type=float, default=200.0, show_default=True, help="Records a second.")
+@click.option(
+    "--source",
+    default="sample",
+    show_default=True,
+    help="sample, synthetic, or a .csv, .csv.gz or .parquet file.",
+)
+@click.option("--symbols", type=click.IntRange(1, 10_000), help="How many symbols.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of all that is made up.")
+@click.option(
+    "--faults",
+    default="",
+    metavar="NAME[=SHARE],...",
+    help=f"Spoil some of the data: {', '.join(FAULTS)}; a share is 0.01 unless given.",
+)
+@click.option(
+    "--kill",
+    "kills",
+    multiple=True,
+    metavar="STAGE@SECOND",
+    help="Kill a worker (SIGKILL) in mid-flow; may be repeated.",
+)
+@click.option("--single", is_flag=True, help="The four stages in one process.")
+@click.option(
+    "--warm-up",
+    "warm_up_s",
+    type=click.FloatRange(0.0, 600.0),
+    default=4.0,
+    show_default=True,
+    help="Seconds of data before that which counts.",
+)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="HTML report; by default in the run's folder under CASCADE_HOME.",
+)
+@click.option("--keep", is_flag=True, help="Leave a broker that the demo started running.")
+@click.option(
+    "--lock-step",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help="Instead: N bars one at a time under the event clock, checked against the same bars worked"
+    " off without Kafka.",
+)
+@click.option(
+    "--round-cut",
+    type=click.IntRange(1, 100_000),
+    default=64,
+    show_default=True,
+    help="For --lock-step: bars per round in the run without Kafka.",
+)
+def command(
+    seconds: float,
+    rate: float,
+    source: str,
+    symbols: int | None,
+    seed: int,
+    faults: str,
+    kills: tuple[str, ...],
+    single: bool,
+    warm_up_s: float,
+    json_file: Path | None,
+    report_file: Path | None,
+    keep: bool,
+    lock_step: int | None,
+    round_cut: int,
+) -> None:
+    """Run the whole pipeline on this machine, show it live, and report on it.
+
+    Finds or starts a broker, starts the workers in a namespace of their own, sends market data, and
+    sets against each other what was sent, what came out and what the venue says. Exit code 1 when
+    a record is unaccounted for, an order was duplicated, or another check failed.
+    """
+    plan = DemoPlan(
+        seconds=seconds,
+        rate=rate,
+        source=source,
+        symbols=symbols,
+        seed=seed,
+        faults=faults,
+        kills=tuple(Kill.parse(text) for text in kills),
+        single=single,
+        warm_up_s=warm_up_s,
+        keep=keep,
+        json_file=json_file,
+        report_file=report_file,
+    )
+    with _interruptible():
+        try:
+            passed = _run(plan, lock_step, round_cut)
+        except KeyboardInterrupt:
+            click.echo("Interrupted; everything that was started has ended.", err=True)
+            sys.exit(_INTERRUPTED)
+    sys.exit(0 if passed else 1)
+
+
+def _run(plan: DemoPlan, lock_step: int | None, round_cut: int) -> bool:
+    settings = load_settings()
+    if lock_step is not None:
+        from pipeline.demo.lock_step import run_lock_step
+
+        return run_lock_step(plan, settings, lock_step, round_cut, click.echo)
+    from pipeline.demo.conclusion import conclude
+    from pipeline.demo.runner import DemoRun, run_demo
+
+    verdicts: list[bool] = []
+    title = f"{plan.source} at {plan.rate:g}/s"
+    with LiveView(title, plan.seconds) as view:
+
+        def finish(run: DemoRun) -> None:
+            verdicts.append(conclude(run, view.say))
+
+        run_demo(plan, settings, view, finish)
+    if not verdicts:
+        raise PipelineError("Expected the demo to come to an end, did not")
+    return verdicts[0]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end the demo as Ctrl-C does: in order, nothing left behind.
+
+    Once it is ending, further signals are ignored: they would only leave things behind.
+    """
+    ending = False
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        nonlocal ending
+        if not ending:
+            ending = True
+            raise KeyboardInterrupt
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {name: signal.signal(name, handle) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
