@@ -43,6 +43,8 @@ _logger = logging.getLogger(__name__)
 _TICK_S = 0.05
 _COMMIT_S = 1.0
 _REVOKE_FLUSH_S = 2.0
+# The broker's limit decides, not the client's: a dead letter is larger than its original.
+_SIDE_MAX_BYTES = 16_000_000
 
 
 class LogHost:
@@ -265,7 +267,7 @@ class LogHost:
         # A producer of its own, since the log's reports failures only.
         properties = self.settings.client(
             client_id=self.settings.group(f"cascade.{self.spec.stage}.side"),
-            acks="all", enable_idempotence=True, linger_ms=0,
+            acks="all", enable_idempotence=True, linger_ms=0, message_max_bytes=_SIDE_MAX_BYTES,
             message_timeout_ms=int(self.settings.unacked_limit_s * 1000),
         )  # fmt: skip
         if self._side is None:
