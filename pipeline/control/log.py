@@ -27,6 +27,17 @@ _logger = logging.getLogger(__name__)
 
 TOPIC = "cascade.control"
 
+# What brokers say while a partition is getting a leader, or another one.
+_PASSING = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+    }
+)
+_AGAIN_S = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -107,18 +118,7 @@ class KafkaControlLog:
 
     def end(self, timeout_s: float) -> int:
         """Return the epoch that the next command will get; see `ControlLog.end`."""
-        try:
-            found = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, 0), timeout=timeout_s, cached=False
-            )
-        except KafkaException as error:
-            raise BrokerUnavailable(
-                f"Expected the end of {self._topic}, was: {error.args[0].str()}. Check that the"
-                " broker runs and that `cascade topics apply` has been called."
-            ) from error
-        if found is None:
-            raise BrokerUnavailable(f"Expected the end of {self._topic} in {timeout_s} s, was none")
-        start, end = found
+        start, end = self._watermarks(timeout_s)
         if start != 0 or end < self._next:
             raise PositionLost(
                 f"Expected the control log to reach from 0 to {self._next} at least, was {start} to"
@@ -128,6 +128,28 @@ class KafkaControlLog:
                 offset=self._next,
             )
         return int(end)
+
+    def _watermarks(self, timeout_s: float) -> tuple[int, int]:
+        deadline_s = time.monotonic() + timeout_s
+        place = TopicPartition(self._topic, 0)
+        while True:
+            left_s = max(0.01, deadline_s - time.monotonic())
+            try:
+                found = self._consumer.get_watermark_offsets(place, timeout=left_s, cached=False)
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if reason.code() in _PASSING and time.monotonic() + _AGAIN_S < deadline_s:
+                    time.sleep(_AGAIN_S)
+                    continue
+                raise BrokerUnavailable(
+                    f"Expected the end of {self._topic}, was: {reason.str()}. Check that the"
+                    " broker runs and that `cascade topics apply` has been called."
+                ) from error
+            if found is None:
+                raise BrokerUnavailable(
+                    f"Expected the end of {self._topic} in {timeout_s} s, was none"
+                )
+            return found
 
     def poll(self, timeout_s: float) -> Entry | None:
         """Return the next record; see `ControlLog.poll`."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 # The package hands these on without declaring so, which type checkers refuse.
 from confluent_kafka.admin._config import ConfigResource
@@ -77,7 +77,7 @@ def plan(settings: Settings, file: TopicFile, *, timeout_s: float = _TIMEOUT_S) 
 def apply(settings: Settings, file: TopicFile, *, timeout_s: float = _TIMEOUT_S) -> list[Change]:
     """Create the topics that are missing, and return what was done and what else differs.
 
-    Several may do so at once. Returns once every topic created has a leader for each partition.
+    Several may do so at once. Returns once every partition that was missing answers.
 
     Args:
         settings: Broker, namespace and topic profile.
@@ -153,19 +153,30 @@ class _Broker:
         return created
 
     def wait_for(self, topics: Mapping[str, Topic]) -> None:
-        deadline = time.monotonic() + self._timeout_s
-        wanted = {real: topic.partitions for real, topic in topics.items()}
-        while True:
-            counts = self._partition_counts()
-            absent = [real for real in wanted if real not in counts]
-            if not absent:
-                return
-            if time.monotonic() > deadline:
+        """Wait until each partition answers; being listed comes a little earlier than that."""
+        deadline_s = time.monotonic() + self._timeout_s
+        wanted = {
+            TopicPartition(real, partition)
+            for real, topic in topics.items()
+            for partition in range(topic.partitions)
+        }
+        while wanted := self._silent(wanted):
+            if time.monotonic() > deadline_s:
+                names = ", ".join(sorted({str(place.topic) for place in wanted}))
                 raise BrokerUnavailable(
-                    f"Expected {', '.join(absent)} within {self._timeout_s} s of their creation,"
-                    " was not there. Look at the broker's log."
+                    f"Expected {names} to answer within {self._timeout_s} s of their creation, was"
+                    " silent. Look at the broker's log."
                 )
             time.sleep(_POLL_S)
+
+    def _silent(self, places: set[TopicPartition]) -> set[TopicPartition]:
+        """Return those of `places` that do not yet say where they end."""
+        # Anew each time: the client would go on believing that a partition has no leader.
+        self._partition_counts()
+        end = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot its types
+        asked = dict.fromkeys(places, end)
+        futures = self._admin.list_offsets(asked, request_timeout=self._timeout_s)
+        return {place for place, future in futures.items() if future.exception() is not None}
 
     def _partition_counts(self) -> dict[str, int]:
         """Return the partition count of each topic all of whose partitions have a leader."""
@@ -224,7 +235,7 @@ def _unless_it_exists(real: str, error: KafkaException) -> None:
     reason: KafkaError = error.args[0]
     if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
         return
-    if reason.retriable() or reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001  # librdkafka's own codes are spelled so
+    if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001  # librdkafka's own codes are spelled so
         raise BrokerUnavailable(f"Expected to create {real}, was: {reason.str()}") from error
     raise ConfigurationError(
         f"Expected the broker to create {real}, was: {reason.str()}"
