@@ -1,58 +1,24 @@
-"""Settings: one frozen object, filled from several places.
+"""The settings themselves: names, units, limits, defaults."""
 
-Precedence: constructor, environment (`CASCADE_*`, nested with `__`), `.env`, the YAML file named
-by `CASCADE_CONFIG`, default. A key that no setting has is refused wherever it stands, since a
-misspelt limit is no limit.
-"""
-
-import hashlib
-import os
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from pipeline import __version__
 from pipeline.errors import ConfigurationError
-from pipeline.yaml_file import load_mapping
+from pipeline.settings.sources import ENV_FILE, PREFIX, EnvFile, from_yaml
+from pipeline.settings.stages import Stages
 
-__all__ = [
-    "ENV_FILE",
-    "Settings",
-    "StageSettings",
-    "Stages",
-    "build_hash",
-    "describe",
-    "load_settings",
-]
-
-ENV_FILE = ".env"
-_PREFIX = "CASCADE_"
-_CONFIG = "CASCADE_CONFIG"
-_SECRET = re.compile(
-    r"password|secret|token|credential|\.pem$|jaas|oauthbearer\.config|basic\.auth"
-)
-_HIDDEN = "********"
+__all__ = ["Settings"]
 
 # The protocol rests on these, so nobody may set them from outside.
 _OURS = frozenset(
@@ -79,67 +45,6 @@ _OURS = frozenset(
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
 Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 Records = Annotated[int, Field(ge=1, le=10_000_000)]
-
-
-class StageSettings(BaseModel):
-    """Limits of one stage.
-
-    Attributes:
-        budget_ms: Share of the cascade timeout, milliseconds; see `Settings.scaled_budget_ms`.
-        retries: Retries of a record that failed, beyond the first attempt.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    budget_ms: Annotated[int, Field(ge=1, le=86_400_000)]
-    retries: Annotated[int, Field(ge=0, le=100)] = 2
-
-
-class _Strategic(StageSettings):
-    budget_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 30
-
-
-class _Tactical(StageSettings):
-    budget_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 20
-
-
-class _Risk(StageSettings):
-    budget_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 25
-    retries: Annotated[int, Field(ge=0, le=100)] = 3
-
-
-class _Execution(StageSettings):
-    budget_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 25
-
-
-class Stages(BaseModel):
-    """Limits of the four stages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    strategic: _Strategic = _Strategic()
-    tactical: _Tactical = _Tactical()
-    risk: _Risk = _Risk()
-    execution: _Execution = _Execution()
-
-    def of(self, stage: str) -> StageSettings:
-        """Return the limits of a stage.
-
-        Raises:
-            ConfigurationError: If there is no such stage.
-        """
-        found = getattr(self, stage, None)
-        if not isinstance(found, StageSettings):
-            names = ", ".join(type(self).model_fields)
-            raise ConfigurationError(f"Expected a stage of {names}, was {stage!r}")
-        return found
-
-
-class _EnvFile(DotEnvSettingsSource):
-    """`.env` without the keys of other programs; ours are checked in `load_settings`."""
-
-    def __call__(self) -> dict[str, Any]:
-        return EnvSettingsSource.__call__(self)
 
 
 class Settings(BaseSettings):
@@ -182,7 +87,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         env_file=ENV_FILE,
         env_file_encoding="utf-8",
@@ -234,8 +139,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, strongest first."""
         del dotenv_settings, file_secret_settings  # replaced by the stricter ones below
-        env_file = _EnvFile(settings_cls)
-        yaml_file = InitSettingsSource(settings_cls, _from_yaml())
+        env_file = EnvFile(settings_cls)
+        yaml_file = InitSettingsSource(settings_cls, from_yaml(settings_cls.model_fields))
         return init_settings, env_settings, env_file, yaml_file
 
     @field_validator("namespace")
@@ -323,148 +228,6 @@ class Settings(BaseSettings):
 
     def _within_namespace(self, name: str) -> str:
         return f"{self.namespace}.{name}" if self.namespace else name
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Return the settings in force, `overrides` before all other places.
-
-    Raises:
-        ConfigurationError: An unknown key, or a value that cannot work; says which and where.
-    """
-    _refuse_unknown(os.environ, "the environment")
-    _refuse_unknown(_env_file(), ENV_FILE)
-    try:
-        return Settings(**overrides)
-    except ValidationError as error:
-        faults = "; ".join(_sentence(dict(fault)) for fault in error.errors())
-        raise ConfigurationError(f"Settings cannot work: {faults}") from error
-    except ValueError as error:  # a value of the environment that should be JSON and is not
-        raise ConfigurationError(f"Settings cannot work: {error}") from error
-
-
-def describe(settings: Settings, **overrides: Any) -> dict[str, tuple[Any, str]]:
-    """Return each setting by its dotted name as (value, where it comes from), secrets hidden.
-
-    Args:
-        settings: What `load_settings(**overrides)` returned.
-        **overrides: The same overrides.
-    """
-    places = (
-        ("constructor", _flatten(overrides)),
-        ("environment", _flatten(EnvSettingsSource(Settings)())),
-        (ENV_FILE, _flatten(_EnvFile(Settings)())),
-        (os.environ.get(_CONFIG, ""), _flatten(_from_yaml())),
-    )
-    values = _flatten(settings.model_dump(mode="json"))
-    return {name: (_hide(name, value), _place(name, places)) for name, value in values.items()}
-
-
-def build_hash(settings: Settings, stage: str) -> str:
-    """Return 16 hexadecimal digits that change with whatever may change a stage's decisions.
-
-    Hashed are the version, the sources of packets, policies and stages, and the settings that
-    decisions depend on.
-    """
-    relevant = settings.model_dump_json(
-        include={
-            "account": True,
-            "cascade_timeout_ms": True,
-            "transport_reserve_ms": True,
-            "clock": True,
-            "initial_equity": True,
-            "stages": True,
-        }
-    )
-    parts = (__version__, stage, relevant, _sources_hash(Path(__file__).resolve().parent))
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
-
-
-@lru_cache(maxsize=4)
-def _sources_hash(package: Path) -> str:
-    digest = hashlib.sha256()
-    for folder in ("packets", "policies", "stages"):
-        for path in sorted((package / folder).rglob("*.py")):
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(package).as_posix()}\x1f{len(content)}\x1f".encode())
-            digest.update(content)
-    return digest.hexdigest()
-
-
-def _from_yaml() -> dict[str, Any]:
-    """Return the settings of the YAML file; its section `cascade:` counts as the top."""
-    path = os.environ.get(_CONFIG)
-    if not path:
-        return {}
-    content = load_mapping(Path(path))
-    section = content.pop("cascade", None) or {}
-    if not isinstance(section, dict):
-        raise ConfigurationError(f"Expected a mapping under `cascade` at {path}, was {section!r}")
-    if "timeout_ms" in section:
-        section["cascade_timeout_ms"] = section.pop("timeout_ms")
-    if twice := sorted(content.keys() & section.keys()):
-        raise ConfigurationError(f"Expected each key once, was {', '.join(twice)} twice, at {path}")
-    merged = {**content, **section}
-    if unknown := sorted(merged.keys() - Settings.model_fields.keys()):
-        raise ConfigurationError(_unknown(unknown, path))
-    return merged
-
-
-def _env_file() -> Mapping[str, str | None]:
-    return dotenv_values(ENV_FILE) if Path(ENV_FILE).is_file() else {}
-
-
-def _refuse_unknown(variables: Mapping[str, Any], place: str) -> None:
-    known = {_CONFIG, *(_variable(name) for name in Settings.model_fields)}
-    ours = [name for name in variables if name.upper().startswith(_PREFIX)]
-    if unknown := sorted(name for name in ours if name.upper().split("__")[0] not in known):
-        raise ConfigurationError(_unknown(unknown, place))
-
-
-def _variable(name: str) -> str:
-    return name.upper() if name.upper().startswith(_PREFIX) else _PREFIX + name.upper()
-
-
-def _unknown(keys: list[str], place: str) -> str:
-    known = ", ".join(Settings.model_fields)
-    return f"Expected settings of {known}; was {', '.join(keys)}, at {place}. Correct or remove it."
-
-
-def _sentence(fault: dict[str, Any]) -> str:
-    name = ".".join(str(part) for part in fault["loc"]) or "settings"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        return f"Expected no setting {name}, was one; see `cascade config show` for the names"
-    if not fault["loc"]:
-        return message
-    return f"{name}: {message}, was {_hide(name, fault.get('input'))!r}"
-
-
-def _place(name: str, places: tuple[tuple[str, dict[str, Any]], ...]) -> str:
-    for place, found in places:
-        if name in found:
-            return place
-    return "default"
-
-
-def _flatten(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = f"{above}{key}"
-        if isinstance(value, BaseModel):
-            flat |= _flatten(value.model_dump(), f"{name}.")
-        elif isinstance(value, Mapping):
-            dotted = {str(k).replace("_", "."): v for k, v in value.items()}
-            flat |= _flatten(dotted if name == "kafka" else value, f"{name}.")
-        else:
-            flat[name] = value
-    return flat
-
-
-def _hide(name: str, value: Any) -> Any:
-    """Return `value`, or stars where it is a secret, or may hold one."""
-    if name == "kafka" or (name.startswith("kafka.") and _SECRET.search(name)):
-        return _HIDDEN
-    return value
 
 
 def _plain(value: Any) -> str:
