@@ -225,7 +225,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env={**self._environment, "CASCADE_INSTANCE": spec.name},
                 # Ctrl-C in the terminal goes to us alone; we stop the workers in order.
                 start_new_session=True,
             )
