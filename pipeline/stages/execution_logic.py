@@ -30,7 +30,7 @@ from pipeline.policies.execution.control import Mandate
 from pipeline.policies.execution.decision import Conditions, Plan, plan
 from pipeline.policies.execution.monitor import ExecutionState
 from pipeline.policies.execution.settings import ExecutionSettings
-from pipeline.policies.execution.timing import TimingBatch, schedule
+from pipeline.policies.execution.timing import TimingBatch, expected_half_spread, schedule
 from pipeline.policies.execution.views import HOLD, View
 from pipeline.stages.contract import Context, Draft, Input, Note, seal
 from pipeline.stages.reasons import ExecutionReason
@@ -95,7 +95,9 @@ class ExecutionLogic:
             raise ForeignRecord(f"Expected an ExecutionPlan, was a {type(record).__name__}")
         memory = self._settings.monitor_memory
         if record.bar is not None:
-            state.open(record.envelope.symbol).take_bar(record.bar.volume, memory)
+            bar, symbol = record.bar, state.open(record.envelope.symbol)
+            spread = expected_half_spread(bar.high, bar.low, bar.close, self._settings)
+            symbol.take_bar(bar.volume, spread, memory)
         done = record.execution
         if done is not None and done.orders:
             symbol = state.open(record.envelope.symbol)

@@ -90,7 +90,7 @@ def plan(
         return _none(REJECT, veto.reasons, (veto,))
     volume = expected_volume(mandate.volume, symbol.volume)
     watch, scale = monitor(symbol, settings)
-    sourced = liquidity(volume, conditions.half_spread, settings)
+    sourced = liquidity(volume, conditions.half_spread, symbol, settings)
     largest = min(
         settings.maximum_participation * scale * volume,
         settings.maximum_child_notional / mandate.price,

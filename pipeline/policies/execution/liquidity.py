@@ -2,11 +2,19 @@
 
 import math
 
+from pipeline.policies.execution.monitor import SymbolState
 from pipeline.policies.execution.reasons import ExecutionReason
 from pipeline.policies.execution.settings import ExecutionSettings
 from pipeline.policies.execution.views import EXECUTE, HOLD, View
 
-__all__ = ["LIQUIDITY", "expected_slippage", "expected_volume", "impact", "liquidity"]
+__all__ = [
+    "LIQUIDITY",
+    "expected_slippage",
+    "expected_volume",
+    "impact",
+    "liquidity",
+    "widest_spread",
+]
 
 LIQUIDITY = "liquidity_sourcing"
 
@@ -49,12 +57,25 @@ def expected_slippage(
     return half_spread + impact(quantity, volume, volatility, settings)
 
 
-def liquidity(volume: float, half_spread: float, settings: ExecutionSettings) -> View:
+def widest_spread(symbol: SymbolState, settings: ExecutionSettings) -> float:
+    """Return the widest spread to trade at, share of the price.
+
+    A multiple of the symbol's own average, once that is known, so that a jump is not traded into
+    whatever the interval of the bars; never more than the absolute limit.
+    """
+    if symbol.bars < settings.spread_bars:
+        return settings.maximum_spread
+    return min(settings.maximum_spread, settings.spread_multiple * 2.0 * symbol.half_spread)
+
+
+def liquidity(
+    volume: float, half_spread: float, symbol: SymbolState, settings: ExecutionSettings
+) -> View:
     """Return the liquidity agent's view: hold where nothing trades or the spread is too wide."""
     if volume < settings.minimum_volume:
         short = 1.0 - volume / settings.minimum_volume
         return View(LIQUIDITY, HOLD, short, (ExecutionReason.NO_LIQUIDITY,))
-    wide = 2.0 * half_spread / settings.maximum_spread
+    wide = 2.0 * half_spread / widest_spread(symbol, settings)
     if wide > 1.0:
         return View(LIQUIDITY, HOLD, wide - 1.0, (ExecutionReason.WIDE_SPREAD,))
     return View(LIQUIDITY, EXECUTE, 1.0 - wide)

@@ -22,6 +22,7 @@ class SymbolState:
 
     Attributes:
         volume: Of its bars, units.
+        half_spread: That its bars let expect, share of the price.
         bars: Bars taken in.
         participation: Of its plans, share of the volume expected.
         slippage: Expected by its plans, share of the price.
@@ -29,14 +30,16 @@ class SymbolState:
     """
 
     volume: float = 0.0
+    half_spread: float = 0.0
     bars: int = 0
     participation: float = 0.0
     slippage: float = 0.0
     plans: int = 0
 
-    def take_bar(self, volume: float, memory: float) -> None:
-        """Take in a bar's volume, units."""
+    def take_bar(self, volume: float, half_spread: float, memory: float) -> None:
+        """Take in a bar's volume, units, and half its spread, share of the price."""
         self.volume = _average(self.volume, volume, memory, self.bars)
+        self.half_spread = _average(self.half_spread, half_spread, memory, self.bars)
         self.bars += 1
 
     def take_plan(self, participation: float, slippage: float, memory: float) -> None:

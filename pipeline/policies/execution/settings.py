@@ -37,6 +37,8 @@ class ExecutionSettings:
         spread_share: Part of a bar's range that counts as spread.
         minimum_spread: Least spread assumed.
         maximum_spread: Spread above which the flow is held.
+        spread_multiple: The same in averages of the symbol's own spread.
+        spread_bars: Bars from which on that average counts.
         impact_coefficient: Of the square-root law.
         maximum_slippage: Expected slippage above which the flow is held.
         maximum_child_notional: Largest order, currency: no single order may be a big mistake.
@@ -66,13 +68,15 @@ class ExecutionSettings:
     spread_share: float = 0.1
     minimum_spread: float = 1e-4
     maximum_spread: float = 0.005
+    spread_multiple: float = 4.0
+    spread_bars: int = 20
     impact_coefficient: float = 0.7
     maximum_slippage: float = 0.005
     maximum_child_notional: float = 25_000.0
     maximum_children: int = 8
     risk_aversion: float = 2.0
     monitor_memory: float = 0.9
-    monitor_slippage: float = 0.002
+    monitor_slippage: float = 3e-4
     monitor_scale: float = 0.5
     minimum_tolerance: float = 5e-4
     maximum_tolerance: float = 0.01

@@ -13,7 +13,15 @@ from pipeline.policies.execution.reasons import ExecutionReason
 from pipeline.policies.execution.settings import ExecutionSettings
 from pipeline.policies.execution.views import EXECUTE, View
 
-__all__ = ["TIMING", "TimingBatch", "half_spread", "schedule", "timing_view", "urgency"]
+__all__ = [
+    "TIMING",
+    "TimingBatch",
+    "expected_half_spread",
+    "half_spread",
+    "schedule",
+    "timing_view",
+    "urgency",
+]
 
 TIMING = "timing"
 
@@ -76,6 +84,13 @@ def half_spread(
     """
     spread = np.maximum(settings.spread_share * (high - low) / close, settings.minimum_spread)
     return 0.5 * spread
+
+
+def expected_half_spread(
+    high: float, low: float, close: float, settings: ExecutionSettings
+) -> float:
+    """Return `half_spread` of one bar."""
+    return 0.5 * max(settings.spread_share * (high - low) / close, settings.minimum_spread)
 
 
 def schedule(

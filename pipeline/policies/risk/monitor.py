@@ -158,11 +158,13 @@ def _kept(order: Order, share: float) -> float:
 def _value_at_risk_bound(
     order: Order, equity: float, risk: Moments, settings: RiskSettings
 ) -> float:
-    """Return the largest x with book + 2 d cross x + own x^2 <= (limit / 1.645)^2."""
+    """Return the largest x with book + 2 d cross x + own x^2 <= max(book, (limit / 1.645)^2).
+
+    So a book over its limit takes what does not make it worse.
+    """
     allowed = settings.maximum_value_at_risk * equity / Z_5_PERCENT
     slope = order.direction * risk.cross
-    spare = allowed * allowed - risk.book
+    spare = max(0.0, allowed * allowed - risk.book)
     if risk.own <= 0.0:
-        return math.inf if spare >= 0.0 else 0.0
-    root = slope * slope + risk.own * spare
-    return (math.sqrt(root) - slope) / risk.own if root >= 0.0 else 0.0
+        return math.inf
+    return (math.sqrt(slope * slope + risk.own * spare) - slope) / risk.own
