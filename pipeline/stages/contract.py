@@ -44,6 +44,7 @@ class Input:
         error: Why it could not be read.
         fate: The flow's outcome, sealed by an earlier stage or by the engine before `decide`
             (unreadable, misrouted, expired); None where the stage is to decide.
+        parts: Bytes of the packet's parts, for records that carry them over unchanged.
     """
 
     topic: str
@@ -60,6 +61,7 @@ class Input:
     packet: Any
     error: PoisonError | None
     fate: Outcome | None
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ Per round and owned partition:
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,7 +216,7 @@ class StageEngine:
             started = batch.started
         record = self._writer.record(each, item, journal, retries, started, finished)
         try:
-            return record, self._encoded(record)
+            return record, self._encoded(record, _carried(each, record))
         except (RecordTooLarge, InvalidPacket) as error:
             reason = Fate.TOO_LARGE if isinstance(error, RecordTooLarge) else Fate.POLICY_FAILED
             stage = self._route.stage
@@ -224,8 +224,8 @@ class StageEngine:
             record = self._writer.minimal(each, fate, journal, started, finished)
             return record, encode(record)
 
-    def _encoded(self, record: Struct) -> bytes:
-        value = encode(record)
+    def _encoded(self, record: Struct, parts: Mapping[str, bytes]) -> bytes:
+        value = encode(record, parts)
         if len(value) > self._settings.record_max_bytes:
             raise RecordTooLarge(
                 f"Expected a record up to {self._settings.record_max_bytes} bytes,"
@@ -269,6 +269,16 @@ def zip_strict(items: Iterator[Item], inputs: Sequence[Input]) -> Iterator[Item]
         yield item
     if count != len(inputs):
         raise _Bug(f"Expected {len(inputs)} drafts, was {count}")
+
+
+def _carried(each: Input, record: Struct) -> dict[str, bytes]:
+    """Return the bytes of the parts that the record carries over unchanged."""
+    packet = each.packet
+    return {
+        name: part
+        for name, part in each.parts.items()
+        if getattr(record, name, None) is getattr(packet, name)
+    }
 
 
 def _key(record: Any, each: Input) -> bytes | None:

@@ -1,12 +1,12 @@
 """From a round's messages to a stage's inputs: reading rule, decoding, and fates sealed up front."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from confluent_kafka import Message
 from msgspec import Struct
 
 from pipeline.errors import InvalidPacket, PoisonError, RoutingError
-from pipeline.packets.codec import decode, is_marker, journal_head
+from pipeline.packets.codec import decode_with_parts, is_marker, journal_head
 from pipeline.packets.models import Envelope, MarketData, Outcome
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.rules.market import check_market_data
@@ -112,10 +112,11 @@ class Intake:
         now: int,
     ) -> Input:
         packet: Struct | None = None
+        parts: Mapping[str, bytes] = {}
         error: PoisonError | None = None
         fate: Outcome | None = None
         try:
-            packet = decode(message.value())
+            packet, parts = decode_with_parts(message.value())
             now = self._now(packet, now)
             fate = self._fate(packet, now)
         except PoisonError as poison:
@@ -125,7 +126,7 @@ class Intake:
             fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, reason, detail=str(poison))
         return Input(
             where[0], where[1], message.offset(), epoch, sequence, prior, message.timestamp()[1],
-            received, now, message.key(), message.value(), packet, error, fate,
+            received, now, message.key(), message.value(), packet, error, fate, parts,
         )  # fmt: skip
 
     def _now(self, packet: Struct, now: int) -> int:
