@@ -58,7 +58,7 @@ class Reference:
         self._gateway = _Gateway(venue)
         self._strategic = _Stage(ROUTES["strategic"], StrategicLogic(), settings)
         self._tactical = _Stage(ROUTES["tactical"], TacticalLogic(), settings)
-        self._risk = _Stage(ROUTES["risk"], RiskLogic(), settings)
+        self._risk = _Stage(ROUTES["risk"], RiskLogic.of(settings), settings)
         self._execution = _Stage(ROUTES["execution"], ExecutionLogic(), settings)
         self._sequences: dict[str, int] = {}
 

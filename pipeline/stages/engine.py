@@ -135,7 +135,7 @@ class StageEngine:
                 done += 1
         except (OwnershipLost, _Bug):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # a policy may fail in any way
             self.breaker.failed()
             _logger.warning("policy_failed stage=%s why=%r", self._route.stage, error)
             return done
@@ -165,7 +165,7 @@ class StageEngine:
             await asyncio.sleep(min(_MOST_BACKOFF_S, pause_s) * self._jitter.uniform(0.5, 1.0))
             try:
                 item = next(iter(self._items(batch, [each])))
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001  # a policy may fail in any way
                 error = failure
                 self.breaker.failed()
                 continue
@@ -228,8 +228,7 @@ class StageEngine:
         value = encode(record, parts)
         if len(value) > self._settings.record_max_bytes:
             raise RecordTooLarge(
-                f"Expected a record up to {self._settings.record_max_bytes} bytes,"
-                f" was {len(value)}"
+                f"Expected a record up to {self._settings.record_max_bytes} bytes, was {len(value)}"
             )
         return value
 

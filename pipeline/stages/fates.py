@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-__all__ = ["Fate", "NO_BAR"]
+__all__ = ["NO_BAR", "Fate"]
 
 
 class Fate(StrEnum):
@@ -31,7 +31,5 @@ class Fate(StrEnum):
     TOO_LARGE = "TOO_LARGE"
 
 
-NO_BAR = frozenset(
-    {Fate.MALFORMED, Fate.VALIDATION, Fate.ROUTING, Fate.DUPLICATE, Fate.SUPERSEDED}
-)
+NO_BAR = frozenset({Fate.MALFORMED, Fate.VALIDATION, Fate.ROUTING, Fate.DUPLICATE, Fate.SUPERSEDED})
 """Fates whose packet's bar does not count: no later stage takes it into its windows."""

@@ -1,4 +1,4 @@
-"""From a round's messages to a stage's inputs: reading rule, decoding, and fates sealed up front."""
+"""From a round's messages to a stage's inputs: reading rule, decoding, fates sealed up front."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -97,9 +97,7 @@ class Intake:
             head = journal_head(value)
             prior = (reader.epoch, reader.sequence)
             if head is not None and reader.accepts(offset, head.epoch, head.sequence):
-                yield self._input(
-                    where, message, head.epoch, head.sequence, prior, received, now
-                )
+                yield self._input(where, message, head.epoch, head.sequence, prior, received, now)
 
     def _input(
         self,

@@ -119,4 +119,3 @@ class RecordWriter:
             "unknown", self._route.stage, "unknown", self._account, 0, 1,
             stamp, stamp, stamp, 0, 0, (),
         )  # fmt: skip
-

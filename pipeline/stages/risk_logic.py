@@ -7,6 +7,7 @@ out for the whole round at once (`risk_intents`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from msgspec import Struct, structs
@@ -40,6 +41,7 @@ from pipeline.policies.risk.reasons import recommend
 from pipeline.policies.risk.settings import RiskSettings
 from pipeline.policies.risk.state import RiskState
 from pipeline.policies.risk.views import View
+from pipeline.settings import Settings
 from pipeline.stages.contract import Context, Draft, Input, Note, seal
 from pipeline.stages.reasons import RiskReason
 from pipeline.stages.risk_intents import Intent, prepare, refusals
@@ -73,6 +75,12 @@ class RiskLogic:
     def __init__(self, settings: RiskSettings | None = None) -> None:
         self._settings = settings or RiskSettings()
         self._sha256 = policy_hash(policy, self._settings)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the risk stage for the account and the equity of `settings`."""
+        accounts = ((settings.account, settings.initial_equity),)
+        return cls(RiskSettings(accounts=accounts))
 
     @property
     def stage(self) -> str:

@@ -65,7 +65,7 @@ class StrategicLogic:
         """Yield a draft per input; see `StageLogic`."""
         fates = list(self._fates(state, inputs))
         rows = [index for index, (_, has_bar) in enumerate(fates) if has_bar]
-        decided = self._decisions(state, [inputs[index] for index in rows], context)
+        decided = self._decisions(state, inputs, rows, context)
         drafts = dict(zip(rows, decided, strict=True))
         for index, (fate, _) in enumerate(fates):
             if fate is not None:
@@ -79,12 +79,8 @@ class StrategicLogic:
             return
         envelope = record.envelope
         bar = record.bar
-        state.windows.push(
-            envelope.symbol, (bar.open, bar.high, bar.low, bar.close, bar.volume)
-        )
-        state.latest[envelope.symbol] = _noted(
-            state.latest.get(envelope.symbol), envelope.sequence
-        )
+        state.windows.push(envelope.symbol, (bar.open, bar.high, bar.low, bar.close, bar.volume))
+        state.latest[envelope.symbol] = _noted(state.latest.get(envelope.symbol), envelope.sequence)
 
     def dump(self, state: StrategicState) -> bytes:
         """Return the state as bytes."""
@@ -114,28 +110,30 @@ class StrategicLogic:
                 latest[envelope.symbol] = _noted(known, envelope.sequence)
                 yield each.fate, True
                 continue
-            kind = (
-                OutcomeKind.DEAD_LETTERED if repeated is Fate.DUPLICATE else OutcomeKind.EXPIRED
-            )
+            kind = OutcomeKind.DEAD_LETTERED if repeated is Fate.DUPLICATE else OutcomeKind.EXPIRED
             newest = known[0] if known else -1
             detail = f"sequence {envelope.sequence} after {newest}"
             yield seal(kind, _STAGE, repeated, detail=detail), False
 
     def _decisions(
-        self, state: StrategicState, inputs: Sequence[Input], context: Context
+        self,
+        state: StrategicState,
+        inputs: Sequence[Input],
+        rows: Sequence[int],
+        context: Context,
     ) -> Iterator[Draft]:
-        if not inputs:
+        """Yield a draft for each of the `rows` of `inputs`."""
+        if not rows:
             return
-        packets: list[MarketData] = [each.packet for each in inputs]
+        packets: list[MarketData] = [inputs[row].packet for row in rows]
         symbols = [packet.envelope.symbol for packet in packets]
         windows, counts = state.windows.gather(symbols, bars_of(packets))
         times = np.array([packet.envelope.event_time for packet in packets], dtype=np.int64)
         batch = policy.decide(windows, counts, times, self._settings)
-        stamp = policy_stamp(_STAGE, self._sha256, context)
         agents = agent_views(
             policy.AGENTS, batch.agents, batch.agent_confidence, batch.agent_coherence
         )
-        rows = zip(
+        columns = zip(
             batch.signal_strength.tolist(),
             batch.confidence.tolist(),
             batch.coherence.tolist(),
@@ -144,15 +142,20 @@ class StrategicLogic:
             batch.regime.tolist(),
             batch.volatility.tolist(),
             agents,
+            rows,
             strict=True,
         )
-        for strength, sure, coherent, action, mixed, regime, volatility, seen in rows:
+        for strength, sure, coherent, action, mixed, regime, volatility, seen, row in columns:
             decision = Strategic(
                 strength, sure, coherent, _ACTIONS[action], mixed, _REGIMES[regime], volatility
             )
             warming = decision.regime is Regime.WARMUP
             outcome = seal(OutcomeKind.HELD, _STAGE, "WARMUP") if warming else None
-            yield Draft({"strategic": decision, "views": seen}, outcome, stamp)
+            yield Draft(
+                {"strategic": decision, "views": seen},
+                outcome,
+                policy_stamp(_STAGE, self._sha256, context, row),
+            )
 
 
 def _judged(known: tuple[int, int] | None, sequence: int) -> Fate | None:

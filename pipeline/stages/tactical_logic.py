@@ -42,7 +42,7 @@ class TacticalLogic:
     ) -> Iterator[Draft]:
         """Yield a draft per input; see `StageLogic`."""
         rows = [i for i, each in enumerate(inputs) if each.packet and each.packet.bar is not None]
-        decided = self._decisions(state, [inputs[index] for index in rows], context)
+        decided = self._decisions(state, inputs, rows, context)
         drafts = dict(zip(rows, decided, strict=True))
         for index, each in enumerate(inputs):
             if each.fate is not None:
@@ -53,9 +53,7 @@ class TacticalLogic:
     def apply(self, state: BarWindows, record: TacticalSignal) -> None:
         """Fold a record: its bar."""
         if (bar := record.bar) is not None:
-            state.push(
-                record.envelope.symbol, (bar.open, bar.high, bar.low, bar.close, bar.volume)
-            )
+            state.push(record.envelope.symbol, (bar.open, bar.high, bar.low, bar.close, bar.volume))
 
     def dump(self, state: BarWindows) -> bytes:
         """Return the state as bytes."""
@@ -68,19 +66,18 @@ class TacticalLogic:
         return state
 
     def _decisions(
-        self, state: BarWindows, inputs: Sequence[Input], context: Context
+        self, state: BarWindows, inputs: Sequence[Input], rows: Sequence[int], context: Context
     ) -> Iterator[Draft]:
-        """Yield a draft per input with a bar; for those with a fate it is not used."""
-        if all(each.fate is not None for each in inputs):
-            yield from (Draft() for _ in inputs)
+        """Yield a draft for each of the `rows` of `inputs`; with a fate it is not used."""
+        if all(inputs[row].fate is not None for row in rows):
+            yield from (Draft() for _ in rows)
             return
-        packets: list[StrategicSignal] = [each.packet for each in inputs]
+        packets: list[StrategicSignal] = [inputs[row].packet for row in rows]
         symbols = [packet.envelope.symbol for packet in packets]
         windows, counts = state.gather(symbols, bars_of(packets))
         times = np.array([packet.envelope.event_time for packet in packets], dtype=np.int64)
         batch = policy.decide(windows, counts, times, _context(packets), self._settings)
-        stamp = policy_stamp(_STAGE, self._sha256, context)
-        rows = zip(
+        columns = zip(
             batch.action.tolist(),
             batch.probability.tolist(),
             batch.confidence.tolist(),
@@ -92,9 +89,23 @@ class TacticalLogic:
             batch.atr.tolist(),
             batch.reason.tolist(),
             agent_views(policy.AGENTS, batch.agents, batch.agent_confidence, batch.agent_coherence),
+            rows,
             strict=True,
         )
-        for action, probability, sure, coherent, mixed, entry, move, ratio, atr, why, seen in rows:
+        for (
+            action,
+            probability,
+            sure,
+            coherent,
+            mixed,
+            entry,
+            move,
+            ratio,
+            atr,
+            why,
+            seen,
+            row,
+        ) in columns:
             reasons = (policy.REASONS[why],) if why else ()
             decision = Tactical(
                 _ACTIONS[action], probability, sure, coherent, mixed,
@@ -102,7 +113,11 @@ class TacticalLogic:
             )  # fmt: skip
             hold = decision.action is Action.HOLD
             outcome = seal(OutcomeKind.HELD, _STAGE, *(reasons or ("NEUTRAL",))) if hold else None
-            yield Draft({"tactical": decision, "views": seen}, outcome, stamp)
+            yield Draft(
+                {"tactical": decision, "views": seen},
+                outcome,
+                policy_stamp(_STAGE, self._sha256, context, row),
+            )
 
 
 def _context(packets: Sequence[StrategicSignal]) -> policy.StrategicContext:

@@ -76,9 +76,12 @@ def _hash(folder: Path, settings: str) -> str:
     return digest.hexdigest()
 
 
-def policy_stamp(stage: str, sha256: str, context: Context) -> PolicyStamp:
-    """Return the stamp of a stage's built-in policy."""
-    return PolicyStamp(f"builtin.{stage}", __version__, sha256, context.state_sequence)
+def policy_stamp(stage: str, sha256: str, context: Context, index: int = 0) -> PolicyStamp:
+    """Return the stamp of a stage's built-in policy on input `index` of a round.
+
+    A decision saw the records of all inputs before it, those of its own round included.
+    """
+    return PolicyStamp(f"builtin.{stage}", __version__, sha256, context.state_sequence + index)
 
 
 def pack(*parts: bytes) -> bytes:
