@@ -103,17 +103,17 @@ class Worker:
         self.process.wait(LIMIT_S)
 
 
-StartWorker = Callable[..., Worker]
+StartWorker = Callable[[str, Settings], Worker]
 
 
 @pytest.fixture
-def start_worker(run_settings: Settings) -> Iterator[StartWorker]:
+def start_worker() -> Iterator[StartWorker]:
     """Start workers by module; none is left at the end."""
     started: list[Worker] = []
 
-    def start(module: str, settings: Settings | None = None) -> Worker:
+    def start(module: str, settings: Settings) -> Worker:
         name = module if "." in module else f"pipeline.stages.{module}"
-        worker = Worker(name, settings or run_settings, len(started))
+        worker = Worker(name, settings, len(started))
         started.append(worker)
         return worker
 

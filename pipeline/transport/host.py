@@ -90,6 +90,7 @@ class LogHost:
         self._pending_snapshots: dict[int, tuple[Position, tuple[Any, ...], bytes]] = {}
         self._on_fatal: Callable[[BaseException], None] = lambda error: None
         self._ticking: asyncio.Task[None] | None = None
+        self._joining: asyncio.Task[None] | None = None
         self._side: Producer | None = None
         self.producer: Producer | None = None
 
@@ -128,6 +129,8 @@ class LogHost:
         if self._ticking is None:
             return
         self._ticking.cancel()
+        if self._joining is not None:
+            self._joining.cancel()
         await self.revoked()
         self.pump.stop()
         self.tail.stop()
@@ -135,8 +138,25 @@ class LogHost:
         await asyncio.to_thread(self.tail.join, 10.0)
 
     def subscribe(self) -> None:
-        """Join the group."""
-        self.pump.subscribe([self.settings.topic(self.spec.subscribed)])
+        """Join the group once the topics are seen to be there.
+
+        A group of a topic that does not exist assigns nothing and says nothing.
+        """
+        self._joining = self._loop.create_task(self._join())
+
+    async def _join(self) -> None:
+        while True:
+            try:
+                await asyncio.wrap_future(self.tail.check_layout())
+            except BrokerUnavailable as error:
+                _logger.warning("broker_unavailable stage=%s why=%s", self.spec.stage, error)
+                await asyncio.sleep(self._jitter.uniform(0.5, 1.0))
+            except PipelineError as error:
+                self._on_fatal(error)
+                return
+            else:
+                self.pump.subscribe([self.settings.topic(self.spec.subscribed)])
+                return
 
     # -- ownership -----------------------------------------------------------------------------
 

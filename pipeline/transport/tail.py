@@ -108,6 +108,22 @@ class LogTail(threading.Thread):
         self._commands.put(lambda: self._answer(future, partitions, producer))
         return future
 
+    def check_layout(self) -> "Future[dict[str, int]]":
+        """Ask for the partition counts of the stage's topics; see `layout.partition_counts`."""
+        future: Future[dict[str, int]] = Future()
+
+        def check() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                counts = partition_counts(self._consumer, self._settings, self._spec)
+                future.set_result(counts)
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._commands.put(check)
+        return future
+
     def release(self) -> None:
         """Stop reading all partitions."""
         self._commands.put(self._forget)
