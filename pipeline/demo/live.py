@@ -62,7 +62,7 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """Print a line of its own, above the view."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Show the state of things."""

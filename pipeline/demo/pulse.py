@@ -2,16 +2,16 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from pipeline.demo.collector import Collector
 from pipeline.demo.latency import Latencies, LatencyFigures
 from pipeline.demo.ledger import LedgerReader
-from pipeline.demo.observations import FillSeen
+from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.packets.vocabulary import OrderEventKind, OutcomeKind
 
-__all__ = ["Pulse", "Snapshot", "StageView"]
+__all__ = ["Pulse", "Seen", "Snapshot", "StageView"]
 
 _LAST_ORDERS = 8
 _RATE_WINDOW = 6
@@ -21,6 +21,20 @@ _BEFORE = {
     "tactical": "cascade.strategic",
     "risk": "cascade.tactical",
 }
+
+
+class Seen(Protocol):
+    """What has been seen of the logs; both lists only grow."""
+
+    @property
+    def ends(self) -> Sequence[FlowEnd]:
+        """Ends of flows."""
+        ...
+
+    @property
+    def fills(self) -> Sequence[FillSeen]:
+        """Records of the fills log."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +117,7 @@ class Pulse:
 
     def __init__(
         self,
-        collector: Collector,
+        collector: Seen,
         ledger: LedgerReader,
         ends: Callable[[], Mapping[str, int]],
         monotonic: Callable[[], float] = time.monotonic,
