@@ -1,6 +1,7 @@
 """Kafka clients as this engine needs them, in one place, each setting with its reason."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,8 +15,8 @@ __all__ = ["drain", "group_consumer", "log_consumer", "log_producer", "watermark
 _logger = logging.getLogger(__name__)
 
 _FETCH: dict[str, Any] = {
-    # Idle waits end with the first byte; the rest bounds how long a paused partition's turn takes.
-    "fetch_wait_max_ms": 20,
+    # A wait ends with the first byte, so this costs no latency; short waits cost the broker CPU.
+    "fetch_wait_max_ms": 100,
     "fetch_min_bytes": 1,
     # The default of a second is how long a full queue would stall the next fetch.
     "fetch_queue_backoff_ms": 2,
@@ -84,8 +85,10 @@ def log_producer(settings: Settings, client: str) -> Producer:
     return Producer({**settings.client(**properties), "error_cb": _noted}, logger=_logger)
 
 
-def drain(consumer: Consumer, limit: int, timeout_s: float) -> list[Message]:
+def drain(consumer: Consumer, limit: int, timeout_s: float, gather_s: float = 0.0) -> list[Message]:
     """Return what has arrived, up to `limit`, waiting at most `timeout_s` for the first message.
+
+    After the first it waits `gather_s` for more to come.
 
     `consume(n, t)` would wait the whole time for n messages.
 
@@ -96,6 +99,8 @@ def drain(consumer: Consumer, limit: int, timeout_s: float) -> list[Message]:
     first = consumer.poll(timeout_s)
     if first is None:
         return []
+    if gather_s > 0.0:
+        time.sleep(gather_s)
     return list(_valid([first, *consumer.consume(limit - 1, 0.0)] if limit > 1 else [first]))
 
 
