@@ -97,11 +97,18 @@ class InputPosition:
             finished: Whether it was the last record of that input.
         """
         self.move(resume)
-        if finished and offset >= resume.offset:
+        if finished and offset >= self.position.offset:
             self.done.add(offset)
 
     def move(self, resume: Position) -> None:
-        """Go on to `resume`; all before it is worked off or needs no record."""
+        """Go on to `resume`; all before it is worked off or needs no record.
+
+        Never goes back. A snapshot may stand further than the records after it say, since what
+        needs no record moves positions in memory only, and their writer may not have known it.
+        Once passed is passed for good: going back would work off again what `done` has forgotten.
+        """
+        if resume.offset <= self.position.offset:
+            return
         if self.done:
             self._forget(self.position.offset, resume.offset)
         self.position = resume

@@ -170,16 +170,16 @@ def test_a_record_past_the_position_is_kept_as_done() -> None:
 
 def test_what_the_position_passes_is_forgotten() -> None:
     """Done offsets are kept only while they lie ahead."""
-    at = InputPosition(START, {1, 2, 4, 6})
+    at = InputPosition(START, {0, 1, 2, 3, 6})
     at.fold(0, Position(3, 0, 2))
-    assert at == InputPosition(Position(3, 0, 2), {4, 6})
+    assert at == InputPosition(Position(3, 0, 2), {3, 6})
 
 
 def test_what_a_leap_passes_is_forgotten() -> None:
     """The same holds where the position goes further than there are done offsets."""
-    at = InputPosition(START, {4, 6, 900})
+    at = InputPosition(START, {0, 6, 800, 900})
     at.fold(0, Position(800, 0, 2))
-    assert at == InputPosition(Position(800, 0, 2), {900})
+    assert at == InputPosition(Position(800, 0, 2), {800, 900})
 
 
 def test_the_record_at_the_position_may_be_done_itself() -> None:
@@ -187,6 +187,24 @@ def test_the_record_at_the_position_may_be_done_itself() -> None:
     at = InputPosition(START, set())
     at.fold(5, Position(5, 0, 4))
     assert at == InputPosition(Position(5, 0, 4), {5})
+
+
+def test_a_position_never_goes_back() -> None:
+    """A snapshot may know of more inputs that need no record than the journal written after it."""
+    at = InputPosition(Position(3, 0, 2), set())
+    at.fold(4, Position(0, -1, -1))
+    assert at == InputPosition(Position(3, 0, 2), {4})
+    at.fold(1, Position(0, -1, -1))
+    assert at == InputPosition(Position(3, 0, 2), {4})
+
+
+def test_an_input_that_needs_more_records_is_not_done() -> None:
+    """A restart comes back to an input of which only the first records stand."""
+    at = InputPosition(START, set())
+    at.fold(3, START, finished=False)
+    assert at == InputPosition(START, set())
+    at.fold(3, START, finished=True)
+    assert at == InputPosition(START, {3})
 
 
 def test_a_position_moves_past_what_needs_no_record() -> None:

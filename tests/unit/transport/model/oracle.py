@@ -1,5 +1,6 @@
 """The judge of a finished world. It knows the whole logs and reads them by a rule of its own."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -7,7 +8,7 @@ from pipeline.errors import ForeignRecord
 from pipeline.transport.log import START, InputPosition, LogReader, Position
 from tests.unit.transport.model.owner import Stage
 from tests.unit.transport.model.simulation import World
-from tests.unit.transport.model.world import Log, Marker, Memory, Raw, Record
+from tests.unit.transport.model.world import Input, Log, Marker, Memory, Raw, Record, State
 
 __all__ = ["accepted_offsets", "ignored", "violations"]
 
@@ -64,7 +65,8 @@ class _Judge:
         self._reader = world.rules.reader
         self._offsets = self._accepted(stage.log)
         self._records = [self._record(offset) for offset in self._offsets]
-        self._inputs = {log.name: self._input_offsets(log) for log in stage.inputs}
+        self._inputs = {log.name: self._inputs_of(log) for log in stage.inputs}
+        self._states = [memory.state for memory in self._folds()]
 
     def checks(self) -> dict[str, Callable[[], Iterator[str]]]:
         """Return the invariants by name."""
@@ -101,11 +103,15 @@ class _Judge:
         assert isinstance(entry, Record)
         return entry
 
-    def _input_offsets(self, log: Log) -> list[int]:
-        """Return the offsets of those inputs that need a record."""
+    def _inputs_of(self, log: Log) -> dict[int, Input]:
+        """Return what this stage is given by `log`, by offset."""
         journal = log.name in self._stage.journals
-        offsets = self._accepted(log) if journal else list(range(len(log.entries)))
-        return [offset for offset in offsets if not log.entries[offset].silent]  # type: ignore[union-attr]
+        given = {}
+        for offset in self._accepted(log) if journal else range(len(log.entries)):
+            entry = log.entries[offset]
+            assert not isinstance(entry, Marker)
+            given[offset] = Input.of(offset, entry)
+        return given
 
     def _folds(self) -> Iterator[Memory]:
         """Yield the fold before each record, and the last one; it is one object, moving on."""
@@ -115,13 +121,9 @@ class _Judge:
             memory.fold(record)
             yield memory
 
-    def _fold_before(self, offset: int) -> Memory:
-        memory = Memory()
-        for at, record in zip(self._offsets, self._records, strict=True):
-            if at >= offset:
-                break
-            memory.fold(record)
-        return memory
+    def _state_before(self, offset: int) -> State:
+        """Return the state that the log holds before `offset`, recomputed from its start."""
+        return self._states[bisect_left(self._offsets, offset)]
 
     # -- invariants ----------------------------------------------------------------------------
 
@@ -164,20 +166,22 @@ class _Judge:
     def _each_input_once(self) -> Iterator[str]:
         for log in self._stage.inputs:
             records = [each for each in self._records if each.source == log.name]
-            if sorted(each.offset for each in records) != self._inputs[log.name]:
-                recorded = sorted(each.offset for each in records)
-                yield f"expected {self._inputs[log.name]} of {log.name}, was {recorded}"
-            for each in records:
-                entry = log.entries[each.offset]
-                expected = (entry.epoch, entry.sequence) if isinstance(entry, Record) else (-1, -1)
-                if (each.input_epoch, each.input_sequence) != expected:
-                    yield f"the journal names {log.name}@{each.offset} wrongly"
+            for given in self._inputs[log.name].values():
+                parts = [each.part for each in records if each.offset == given.offset]
+                if parts != list(range(given.parts)):
+                    yield f"{log.name}@{given.offset} needs {given.parts} records, was {parts}"
+            named = {(each.offset, each.input_epoch, each.input_sequence) for each in records}
+            known = {
+                (each.offset, each.epoch, each.sequence) for each in self._inputs[log.name].values()
+            }
+            if not named <= known:
+                yield f"the journal names inputs of {log.name} that are none: {named - known}"
 
     def _order(self) -> Iterator[str]:
         last: dict[tuple[str, int, int], int] = {}
         for record in self._records:
             which = (record.source, record.priority, record.key)
-            if record.offset <= last.get(which, -1):
+            if record.offset < last.get(which, -1):
                 yield f"{record.source}@{record.offset} came after {last[which]}"
             last[which] = record.offset
 
@@ -188,20 +192,19 @@ class _Judge:
 
     def _take_overs(self) -> Iterator[str]:
         for each in self._stage.take_overs:
-            if each.memory.state != self._fold_before(each.epoch).state:
+            if each.memory.state != self._state_before(each.epoch):
                 yield f"the owner of epoch {each.epoch} began with another state than the log's"
             yield from self._resumes_wrongly(each.memory, f"the owner of epoch {each.epoch}")
 
     def _last_state(self) -> Iterator[str]:
-        memory = self._fold_before(len(self._log.entries))
         owner = self._world.last_owner(self._stage)
-        if owner.memory.state != memory.state:
+        if owner.memory.state != self._states[-1]:
             yield "the last owner holds another state than the log's"
         yield from self._resumes_wrongly(owner.memory, "the last owner")
 
     def _snapshots(self) -> Iterator[str]:
         for at, memory in self._stage.snapshots.complete():
-            if memory.state != self._fold_before(at.offset).state:
+            if memory.state != self._state_before(at.offset):
                 yield f"the snapshot at {at} is not the fold there"
             yield from self._resumes_wrongly(memory, f"the snapshot at {at}")
 
@@ -214,21 +217,24 @@ class _Judge:
         records = self._records[: memory.sequence + 1]
         for log in self._stage.inputs:
             known = memory.positions.get(log.name, InputPosition(START, set()))
-            behind = {each.offset for each in records if each.source == log.name}
+            behind = {each.offset for each in records if each.source == log.name and each.last}
             try:
                 ahead = self._read_input(log, known)
             except ForeignRecord as error:
                 yield f"{who} after record {memory.sequence} meets in {log.name}: {error}"
                 continue
-            if ahead != [at for at in self._inputs[log.name] if at not in behind]:
+            if ahead != [at for at in self._needing(log) if at not in behind]:
                 yield f"{who} after record {memory.sequence} goes on in {log.name} with {ahead}"
 
+    def _needing(self, log: Log) -> list[int]:
+        return [offset for offset, given in self._inputs[log.name].items() if given.parts]
+
     def _read_input(self, log: Log, known: InputPosition) -> list[int]:
-        at = known.position
+        """Return what a restart at `known` works off, but for inputs that need no record."""
+        at, inputs = known.position, self._inputs[log.name]
         journal = log.name in self._stage.journals
-        offsets = self._read(log, at) if journal else range(at.offset, len(log.entries))
         return [
             offset
-            for offset in offsets
-            if offset not in known.done and not log.entries[offset].silent  # type: ignore[union-attr]
+            for offset in (self._read(log, at) if journal else range(at.offset, len(log.entries)))
+            if offset not in known.done and (offset not in inputs or inputs[offset].parts)
         ]

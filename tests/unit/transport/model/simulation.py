@@ -19,9 +19,10 @@ __all__ = ["Segment", "World", "simulate"]
 
 _STEPS = 7000
 _MOST_STEPS_TO_END = 30_000
-_RAW_A, _RAW_B = 90, 40
+_RAW_A, _RAW_B = 70, 30
 # Shares of what happens next: a disturbance, an observer, a producer, else an owner.
 _DISTURB, _OBSERVE, _DELIVER = 0.06, 0.16, 0.45
+_BURST = 0.03
 
 
 @dataclass(slots=True)
@@ -137,8 +138,9 @@ class World:
     def _disturb(self, stage: Stage) -> None:
         draw, faults = self.random.random, self.faults
         slot = self._victim(stage)
-        if self._to_ingest and draw() < 0.3:
-            self._ingest()
+        if draw() < _BURST:
+            for _ in range(min(len(self._to_ingest), self.random.choice((1, 5, 25)))):
+                self._ingest()
         if draw() < faults.crash:
             slot.crash()
         if draw() < faults.pause:
@@ -151,13 +153,19 @@ class World:
     def _victim(self, stage: Stage) -> _Slot:
         """Prefer an owner that is at something, for that is where it hurts."""
         slots = self.slots[stage.log.name]
-        busy = [slot for slot in slots if slot.owner.doing != "unassigned" and not slot.asleep]
-        return self.random.choice(busy or slots)
+        awake = [slot for slot in slots if not slot.asleep]
+        busy = [slot for slot in awake if slot.owner.doing != "unassigned"]
+        working = [slot for slot in busy if slot.owner.doing == "in a round"]
+        return self.random.choice(self.random.choice((working, busy)) or busy or slots)
 
     def _ingest(self) -> None:
         choose = self.random.choice
-        key, priority, silent = choose((0, 1, 2)), choose((1, 1, 1, 2, 3)), choose((0, 0, 0, 0, 1))
-        raw = Raw(key, priority, self.random.getrandbits(16), silent=bool(silent))
+        key, priority, parts = (
+            choose((0, 1, 2)),
+            choose((1, 1, 1, 2, 3)),
+            choose((0, 0, 1, 1, 2, 3)),
+        )
+        raw = Raw(key, priority, self.random.getrandbits(16), parts)
         self._to_ingest.pop().append(raw)
 
     def _rebalance(self, stage: Stage) -> None:

@@ -22,7 +22,7 @@ class Guessing(LogReader):
 class WithoutEpochs(LogReader):
     """Takes whatever continues the sequence, whoever wrote it."""
 
-    def accepts(self, offset: int, epoch: int, sequence: int) -> bool:  # noqa: ARG002  # the point
+    def accepts(self, offset: int, epoch: int, sequence: int) -> bool:
         """Look at the sequence only."""
         return super().accepts(offset, self.epoch, sequence)
 

@@ -8,7 +8,19 @@ from random import Random
 from pipeline.errors import PositionLost
 from pipeline.transport.log import START, InputPosition, Position
 
-__all__ = ["Entry", "Faults", "Log", "Marker", "Memory", "Producer", "Raw", "Record", "Snapshots"]
+__all__ = [
+    "Entry",
+    "Faults",
+    "Input",
+    "Log",
+    "Marker",
+    "Memory",
+    "Producer",
+    "Raw",
+    "Record",
+    "Snapshots",
+    "State",
+]
 
 _PRIME = 2_147_483_647
 _CHUNKS = 3
@@ -23,12 +35,15 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A record of an ingest topic, which is no log; a silent one needs no record downstream."""
+    """A record of an ingest topic, which is no log.
+
+    A silent one needs no record downstream, others need one or several: `parts`.
+    """
 
     key: int
     priority: int
     payload: int
-    silent: bool
+    parts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,8 @@ class Record:
     input_epoch: int
     input_sequence: int
     resume: Position
+    part: int
+    parts: int
     key: int
     priority: int
     value: int
@@ -49,17 +66,37 @@ class Record:
     decision: int
 
     @property
-    def payload(self) -> int:
-        """What the next stage decides on."""
-        return self.decision
-
-    @property
-    def silent(self) -> bool:
-        """Whether the next stage writes no record for this one."""
-        return self.decision % 7 == 0
+    def last(self) -> bool:
+        """Whether its input is worked off with it."""
+        return self.part == self.parts - 1
 
 
 Entry = Marker | Raw | Record
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a stage makes of an entry: how many records it needs, none at all included."""
+
+    offset: int
+    epoch: int
+    sequence: int
+    key: int
+    priority: int
+    value: int
+    parts: int
+
+    @classmethod
+    def of(cls, offset: int, entry: "Raw | Record") -> "Input":
+        """Return the entry at `offset` as the next stage sees it."""
+        if isinstance(entry, Raw):
+            return cls(
+                offset, -1, -1, entry.key, entry.priority, entry.payload, entry.parts
+            )  # fmt: skip
+        parts = (0, 0, 1, 1, 2)[entry.decision % 5]
+        return cls(
+            offset, entry.epoch, entry.sequence, entry.key, entry.priority, entry.decision, parts
+        )  # fmt: skip
 
 
 class Log:
@@ -82,6 +119,9 @@ class Log:
         return self.entries[offset] if offset < len(self.entries) else None
 
 
+State = tuple[int, int, int, dict[str, int]]
+
+
 @dataclass(slots=True)
 class Memory:
     """What an owner folds from its log: a state on which decisions depend, and positions."""
@@ -89,6 +129,7 @@ class Memory:
     sequence: int = -1
     total: int = 0
     digest: int = 1
+    parts: dict[str, int] = field(default_factory=dict)
     positions: dict[str, InputPosition] = field(default_factory=dict)
 
     def decide(self, value: int, now: int) -> int:
@@ -101,12 +142,21 @@ class Memory:
         self.total += record.value
         self.digest = (self.digest * 33 + record.decision) % _PRIME
         known = self.positions.setdefault(record.source, InputPosition(START, set()))
-        known.fold(record.offset, record.resume)
+        known.fold(record.offset, record.resume, finished=record.last)
+        which = f"{record.source}@{record.offset}"
+        if record.last:
+            self.parts.pop(which, None)
+        else:
+            self.parts[which] = record.part + 1
+
+    def next_part(self, source: str, offset: int) -> int:
+        """Return the part that an input goes on with; a former owner may have begun it."""
+        return self.parts.get(f"{source}@{offset}", 0)
 
     @property
-    def state(self) -> tuple[int, int, int]:
-        """What decisions depend on: all but the positions."""
-        return self.sequence, self.total, self.digest
+    def state(self) -> State:
+        """All but the positions."""
+        return self.sequence, self.total, self.digest, dict(self.parts)
 
     def copy(self) -> "Memory":
         """Return an independent copy."""
@@ -118,16 +168,17 @@ class Memory:
             source: [at.position.offset, at.position.epoch, at.position.sequence, sorted(at.done)]
             for source, at in self.positions.items()
         }
-        return json.dumps([self.sequence, self.total, self.digest, positions])
+        return json.dumps([self.sequence, self.total, self.digest, self.parts, positions])
 
     @classmethod
     def load(cls, text: str) -> "Memory":
         """Return what `text` is the dump of."""
-        sequence, total, digest, positions = json.loads(text)
+        sequence, total, digest, parts, positions = json.loads(text)
         return cls(
             sequence,
             total,
             digest,
+            parts,
             {
                 source: InputPosition(Position(offset, epoch, last), set(done))
                 for source, (offset, epoch, last, done) in positions.items()
