@@ -34,8 +34,8 @@ from pipeline.settings import Settings
 __all__ = ["DemoRun", "run_demo"]
 
 _OWNED_S = 120.0
-_WARM_DRAIN_S = 30.0
-_DRAIN_S = 30.0
+_WARM_DRAIN_S = 60.0
+_DRAIN_S = 60.0
 _RELEASED_S = 10.0
 _TICK_S = 0.5
 _POLL_S = 0.05
@@ -141,12 +141,12 @@ def _warm_up(
         time.sleep(_POLL_S)
     run.warm_up = frozenset(flow.flow_id for flow in LedgerReader(publisher.ledger(WARM_UP)).read())
     deadline_s = time.monotonic() + _WARM_DRAIN_S
-    while missing := len(run.warm_up) - len(collector.ends):
+    while len(collector.ends) < len(run.warm_up) or _unfinished(collector):
         collector.check()
         if time.monotonic() > deadline_s:
             raise BrokerUnavailable(
                 f"Expected the warm-up's {len(run.warm_up)} flows to end within"
-                f" {_WARM_DRAIN_S:g} s, was {missing} open. See the workers' logs."
+                f" {_WARM_DRAIN_S:g} s, was {len(collector.ends)} of them. See the workers' logs."
             )
         time.sleep(_POLL_S)
 
