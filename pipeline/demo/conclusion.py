@@ -29,11 +29,20 @@ def conclude(run: DemoRun, say: Callable[[str], None]) -> bool:
     for text in describe(summary):
         say(text)
     say(f"Report: {report_file}")
-    say(
-        f"Look closer: CASCADE_NAMESPACE={run.rig.settings.namespace} with `cascade dlq list`;"
-        f" logs in {run.rig.settings.home / 'logs' / run.rig.settings.namespace}"
-    )
+    for text in _closer(run):
+        say(text)
     return not summary.failed
+
+
+def _closer(run: DemoRun) -> list[str]:
+    """Return where to look for more."""
+    namespace, home = run.rig.settings.namespace, run.rig.settings.home
+    stopped = run.rig.started_broker and not run.plan.keep
+    first = " (`cascade broker up` first, its data stays)" if stopped else ""
+    return [
+        f"Dead letters: CASCADE_NAMESPACE={namespace} cascade dlq list{first}",
+        f"Workers' logs: {home / 'logs' / namespace}",
+    ]
 
 
 def describe(summary: Summary) -> list[str]:

@@ -57,11 +57,11 @@ def rig(
         BrokerUnavailable, ConfigurationError: As `pipeline.broker.up` and `topics.apply`.
     """
     running = broker.status(settings).broker
-    if running is None:
+    ours = running is None and settings.broker is None
+    if ours:
         say("Starting a broker.")
-    found = broker.up(settings, notice=say)
-    ours = running is None and found.kind != "external"
     try:
+        found = broker.up(settings, notice=say)  # inside, for it may be interrupted half-way
         say(broker.status(settings).detail)
         yield _ready(settings, found, ours, namespace or demo_namespace())
     finally:
