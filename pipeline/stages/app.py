@@ -110,11 +110,11 @@ def serve(app: LogApp, name: str, work_off: Any) -> None:
 
     app.agent(rounds, name=name)(agent)
 
-    @app.on_before_configured.connect  # type: ignore[untyped-decorator]  # Faust's signals
+    @app.on_before_configured.connect
     def _quiet(*_: Any, **__: Any) -> None:
         # At its own level Faust sets the root logger to DEBUG while it shows a spinner.
         logging.getLogger().setLevel(app.cascade.log_level)
 
-    @app.task  # type: ignore[untyped-decorator]  # Faust's decorators
+    @app.task
     async def _read_control(app: Any) -> None:
         app.control.start()

@@ -22,6 +22,7 @@ from msgspec import Struct
 from pipeline.control.state import ControlView
 from pipeline.errors import InvalidPacket, OwnershipLost, RecordTooLarge
 from pipeline.packets.codec import encode
+from pipeline.packets.models import Envelope
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings
@@ -54,6 +55,7 @@ class _Batch:
     control: ControlView
     records: list[tuple[bytes | None, bytes]] = field(default_factory=list)
     dead: list[tuple[str, bytes | None, bytes | None, list[Any]]] = field(default_factory=list)
+    failure: Exception | None = None
 
 
 class StageEngine:
@@ -137,6 +139,7 @@ class StageEngine:
             raise
         except Exception as error:  # noqa: BLE001  # a policy may fail in any way
             self.breaker.failed()
+            batch.failure = error
             _logger.warning("policy_failed stage=%s why=%r", self._route.stage, error)
             return done
         if undecided:
@@ -157,12 +160,13 @@ class StageEngine:
             self._add(batch, each, Draft(outcome=each.fate), 0)
             return
         limit = self._settings.stages.of(self._route.stage).retries
-        error: Exception | None = None
+        error, retries = batch.failure, 0
         for attempt in range(1, limit + 1):
             if not self._in_budget(batch, each) or not self.breaker.allows():
                 break
             pause_s = self._settings.backoff_base_ms / 1000 * 2 ** (attempt - 1)
             await asyncio.sleep(min(_MOST_BACKOFF_S, pause_s) * self._jitter.uniform(0.5, 1.0))
+            retries = attempt
             try:
                 item = next(iter(self._items(batch, [each])))
             except Exception as failure:  # noqa: BLE001  # a policy may fail in any way
@@ -172,9 +176,9 @@ class StageEngine:
             self.breaker.succeeded()
             self._add(batch, each, item, attempt)
             return
-        detail = f"after {limit} retries: {error!r}" if error else "no time left to retry"
+        detail = f"after {retries} of {limit} retries: {error!r}"
         fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, Fate.POLICY_FAILED, detail=detail)
-        self._add(batch, each, Draft(outcome=fate), limit)
+        self._add(batch, each, Draft(outcome=fate), retries)
 
     def _in_budget(self, batch: _Batch, each: Input) -> bool:
         if self._settings.clock == "event":
@@ -233,8 +237,10 @@ class StageEngine:
         return value
 
     def _note_dead(self, batch: _Batch, each: Input, record: Any) -> None:
-        envelope = getattr(record, "envelope", None)
-        outcome = envelope.outcome if envelope is not None else None
+        envelope: Envelope | None = getattr(record, "envelope", None)
+        if envelope is None:
+            return
+        outcome = envelope.outcome
         if (
             outcome is not None
             and outcome.kind is OutcomeKind.DEAD_LETTERED

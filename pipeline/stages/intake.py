@@ -7,13 +7,14 @@ from msgspec import Struct
 
 from pipeline.errors import InvalidPacket, PoisonError, RoutingError
 from pipeline.packets.codec import decode_with_parts, is_marker, journal_head
-from pipeline.packets.models import Envelope, MarketData, Outcome
+from pipeline.packets.models import Envelope, MarketData, OrderEvent, Outcome, PortfolioUpdate
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.rules.market import check_market_data
 from pipeline.settings import Settings
 from pipeline.stages.contract import Input, seal
 from pipeline.stages.fates import Fate
 from pipeline.stages.routes import Route
+from pipeline.transport.clients import offset_of
 from pipeline.transport.journal import Ownership
 from pipeline.transport.log import Position, RoundCursor, by_priority
 from pipeline.transport.rounds import Round, TopicAndPartition
@@ -21,6 +22,11 @@ from pipeline.transport.rounds import Round, TopicAndPartition
 __all__ = ["Intake"]
 
 _NO_LOG = (-1, -1)
+_WITHOUT_ENVELOPE: Mapping[str, type[Struct]] = {
+    "risk": OrderEvent,
+    "execution": PortfolioUpdate,
+}
+"""What else a stage reads beside packets."""
 
 
 class Intake:
@@ -70,7 +76,7 @@ class Intake:
     ) -> Position:
         reader = ownership.readers.get(where)
         rule = _NO_LOG if reader is None else (reader.epoch, reader.sequence)
-        return Position(int(messages[-1].offset()) + 1, *rule)
+        return Position(offset_of(messages[-1]) + 1, *rule)
 
     def _readable(
         self,
@@ -84,7 +90,7 @@ class Intake:
         reader = ownership.readers.get(where)
         start = ownership.positions[where].position.offset
         for message in messages:
-            offset = message.offset()
+            offset = offset_of(message)
             if offset < start:
                 continue
             if reader is None:
@@ -123,7 +129,7 @@ class Intake:
             reason = Fate.ROUTING if isinstance(poison, RoutingError) else reason
             fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, reason, detail=str(poison))
         return Input(
-            where[0], where[1], message.offset(), epoch, sequence, prior, message.timestamp()[1],
+            where[0], where[1], offset_of(message), epoch, sequence, prior, message.timestamp()[1],
             received, now, message.key(), message.value(), packet, error, fate, parts,
         )  # fmt: skip
 
@@ -146,9 +152,7 @@ class Intake:
         route = self._route
         envelope: Envelope | None = getattr(packet, "envelope", None)
         if envelope is None or not isinstance(packet, route.reads):
-            if type(packet).__name__ in ("OrderEvent", "PortfolioUpdate") and not isinstance(
-                packet, MarketData
-            ):
+            if isinstance(packet, _WITHOUT_ENVELOPE.get(route.stage, ())):
                 return None
             raise RoutingError(
                 f"Expected a {route.reads.__name__} for {route.stage},"

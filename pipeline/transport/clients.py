@@ -10,7 +10,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.errors import BrokerUnavailable, PositionLost
 from pipeline.settings import Settings
 
-__all__ = ["drain", "group_consumer", "log_consumer", "log_producer", "watermarks"]
+__all__ = [
+    "drain",
+    "group_consumer",
+    "log_consumer",
+    "log_producer",
+    "offset_of",
+    "partition_of",
+    "watermarks",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -109,7 +117,7 @@ def _valid(messages: Iterable[Message]) -> Iterable[Message]:
         error = message.error()
         if error is None:
             yield message
-        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001  # spelled so
             raise PositionLost(
                 f"Expected the position to be in the log, was: {error.str()}",
                 topic=message.topic(),
@@ -120,6 +128,16 @@ def _valid(messages: Iterable[Message]) -> Iterable[Message]:
             raise BrokerUnavailable(f"Expected a readable log, was: {error.str()}")
         else:
             _logger.debug("kafka consumer: %s", error)
+
+
+def offset_of(message: Message) -> int:
+    """Return the offset of a consumed record, which always has one."""
+    return message.offset()  # type: ignore[return-value]  # None only before delivery
+
+
+def partition_of(message: Message) -> int:
+    """Return the partition of a consumed record, which always has one."""
+    return message.partition()  # type: ignore[return-value]  # None only before delivery
 
 
 def watermarks(consumer: Consumer, topic: str, partition: int, timeout_s: float) -> tuple[int, int]:

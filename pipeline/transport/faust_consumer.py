@@ -38,6 +38,7 @@ class RoundConsumer(base.Consumer):
         self.host = host
         self._assigned: set[TP] = set()
         self._credit = asyncio.Event()
+        self._crashing: asyncio.Future[None] | None = None
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -61,14 +62,12 @@ class RoundConsumer(base.Consumer):
         """
         expected = {self.host.settings.topic(self.host.spec.subscribed)}
         if set(topics) != expected:
-            raise AssignmentMismatch(
-                f"Expected agents on {sorted(expected)}, was {sorted(topics)}"
-            )
+            raise AssignmentMismatch(f"Expected agents on {sorted(expected)}, was {sorted(topics)}")
         self.host.subscribe()
 
     def _fatal(self, error: BaseException) -> None:
         _logger.error("worker_stops stage=%s why=%s", self.host.spec.stage, error)
-        asyncio.ensure_future(self.crash(error))
+        self._crashing = asyncio.ensure_future(self.crash(error))
 
     # -- rounds --------------------------------------------------------------------------------
 
@@ -97,13 +96,11 @@ class RoundConsumer(base.Consumer):
 
     def _assigned_by_group(self, partitions: Sequence[TopicAndPartition]) -> None:
         tps = {TP(*each) for each in partitions}
-        asyncio.run_coroutine_threadsafe(self._on_assigned(tps), self.host._loop)
+        asyncio.run_coroutine_threadsafe(self._on_assigned(tps), self.host.loop)
 
     def _revoked_by_group(self, partitions: Sequence[TopicAndPartition]) -> None:
         tps = {TP(*each) for each in partitions}
-        done: Future[None] = asyncio.run_coroutine_threadsafe(
-            self._on_revoked(tps), self.host._loop
-        )
+        done: Future[None] = asyncio.run_coroutine_threadsafe(self._on_revoked(tps), self.host.loop)
         try:
             done.result(_REVOKE_LIMIT_S)
         except TimeoutError:  # the next owner's marker makes what is left void
@@ -138,7 +135,7 @@ class RoundConsumer(base.Consumer):
     async def wait_empty(self) -> None:
         """Do nothing: a round that is not through is void after the next marker."""
 
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: FBT001, FBT002  # Faust's signature
         """Do nothing: the host commits offsets for lag tools, on its own clock."""
         return False
 
@@ -190,7 +187,9 @@ class RoundConsumer(base.Consumer):
         found = self.host.pump.consumer.list_topics(topic, timeout=5.0).topics.get(topic)
         return len(found.partitions) if found and found.partitions else None
 
-    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+    def key_partition(
+        self, topic: str, key: bytes | None, partition: int | None = None
+    ) -> int | None:
         """Return the partition that a key goes to."""
         if partition is not None or key is None:
             return partition

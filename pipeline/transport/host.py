@@ -34,7 +34,7 @@ from pipeline.transport.journal import (
 )
 from pipeline.transport.log import Position
 from pipeline.transport.pump import InputPump
-from pipeline.transport.rounds import Round, RoundQueue, TopicAndPartition
+from pipeline.transport.rounds import RoundQueue, TopicAndPartition
 from pipeline.transport.tail import LogTail, TailEvents
 
 __all__ = ["LogHost"]
@@ -45,6 +45,10 @@ _COMMIT_S = 1.0
 _REVOKE_FLUSH_S = 2.0
 # The broker's limit decides, not the client's: a dead letter is larger than its original.
 _SIDE_MAX_BYTES = 16_000_000
+
+
+def _nobody_asked(error: BaseException) -> None:
+    _logger.error("fatal before the start: %s", error)
 
 
 class LogHost:
@@ -88,7 +92,7 @@ class LogHost:
         self._lost_because = ""
         self._waiting: list[tuple[Ownership, int, asyncio.Future[None]]] = []
         self._pending_snapshots: dict[int, tuple[Position, tuple[Any, ...], bytes]] = {}
-        self._on_fatal: Callable[[BaseException], None] = lambda error: None
+        self._on_fatal: Callable[[BaseException], None] = _nobody_asked
         self._ticking: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None
         self._side: Producer | None = None
@@ -104,13 +108,13 @@ class LogHost:
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         """Start the threads. The callbacks for (re)assignment run on the pump's thread."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._on_fatal = on_fatal
 
         def fatal(error: BaseException) -> None:
-            self._loop.call_soon_threadsafe(on_fatal, error)
+            self.loop.call_soon_threadsafe(on_fatal, error)
 
-        self.rounds = RoundQueue(self._loop, self.settings.round_max_records)
+        self.rounds = RoundQueue(self.loop, self.settings.round_max_records)
         self.pump = InputPump(
             self.settings, self.spec.group, self.rounds, self.clock,
             on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
@@ -122,7 +126,7 @@ class LogHost:
         )  # fmt: skip
         self.tail.start()
         self.pump.start()
-        self._ticking = self._loop.create_task(self._tick())
+        self._ticking = self.loop.create_task(self._tick())
 
     async def stop(self) -> None:
         """Give everything back and end the threads."""
@@ -142,7 +146,7 @@ class LogHost:
 
         A group of a topic that does not exist assigns nothing and says nothing.
         """
-        self._joining = self._loop.create_task(self._join())
+        self._joining = self.loop.create_task(self._join())
 
     async def _join(self) -> None:
         while True:
@@ -190,7 +194,8 @@ class LogHost:
                 if self._on_owned is not None:
                     await self._on_owned()
                 await self._lost.wait()
-                _logger.warning("ownership_lost stage=%s why=%s", self.spec.stage, self._lost_because)
+                why = self._lost_because
+                _logger.warning("ownership_lost stage=%s why=%s", self.spec.stage, why)
             except (OwnershipLost, BrokerUnavailable, KafkaException, BufferError) as error:
                 _logger.warning("take_over_failed stage=%s why=%s", self.spec.stage, error)
             except PipelineError as error:
@@ -250,8 +255,9 @@ class LogHost:
     # -- writing -------------------------------------------------------------------------------
 
     def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
-        """Hand (key, value) pairs of the log to the producer; their sequences end at
-        `ownership.sequence`.
+        """Hand (key, value) pairs of the log to the producer.
+
+        Their log sequences end at `ownership.sequence`.
 
         Raises:
             OwnershipLost: If this ownership has ended, or the producer's queue is full.
@@ -318,18 +324,18 @@ class LogHost:
             raise OwnershipLost(f"Expected to own {self.spec.log}[{ownership.partition}]")
         if ownership.read_back[0] >= sequence:
             return
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self.loop.create_future()
         self._waiting.append((ownership, sequence, future))
         await future
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None and error.code() != KafkaError._PURGE_QUEUE:
+        if error is not None and error.code() != KafkaError._PURGE_QUEUE:  # noqa: SLF001  # spelled so
             self.lose(f"a delivery failed: {error.str()}")
 
     # -- what the tail tells -------------------------------------------------------------------
 
     def _noted_read_back(self, partition: int, sequence: int, offset: int) -> None:
-        self._loop.call_soon_threadsafe(self._on_read_back, partition, sequence, offset)
+        self.loop.call_soon_threadsafe(self._on_read_back, partition, sequence, offset)
 
     def _on_read_back(self, partition: int, sequence: int, offset: int) -> None:
         ownership = self.owned.get(partition)
@@ -345,20 +351,20 @@ class LogHost:
                 self._waiting.append(each)
 
     def _noted_lost(self, partition: int, why: str) -> None:
-        self._loop.call_soon_threadsafe(self.lose, f"{self.spec.log}[{partition}]: {why}")
+        self.loop.call_soon_threadsafe(self.lose, f"{self.spec.log}[{partition}]: {why}")
 
     # -- in the background ---------------------------------------------------------------------
 
     async def _tick(self) -> None:
-        committed = self._loop.time()
+        committed = self.loop.time()
         while True:
             await asyncio.sleep(_TICK_S)
             if self.producer is not None:
                 self.producer.poll(0)
             self._watch_age()
             self._snapshot()
-            if self._loop.time() - committed > _COMMIT_S:
-                committed = self._loop.time()
+            if self.loop.time() - committed > _COMMIT_S:
+                committed = self.loop.time()
                 self._commit()
 
     def _watch_age(self) -> None:
@@ -378,7 +384,7 @@ class LogHost:
 
     def _snapshot(self) -> None:
         """Take snapshots that are due, and write those whose position was read back."""
-        now = self._loop.time()
+        now = self.loop.time()
         for partition, ownership in self.owned.items():
             pending = self._pending_snapshots.get(partition)
             if pending is None:
@@ -406,9 +412,7 @@ class LogHost:
         del self._pending_snapshots[partition]
         if self.producer is None:
             return
-        parts = snapshots.chunks(
-            self.spec.stage, partition, at, cursors, data, self.clock.now_us()
-        )
+        parts = snapshots.chunks(self.spec.stage, partition, at, cursors, data, self.clock.now_us())
         topic = self.settings.topic(self.spec.snapshots)
         for part in parts:
             self.producer.produce(topic, part, partition=partition, on_delivery=self._delivered)

@@ -1,4 +1,4 @@
-"""What an owner knows of its output log: the fold, its recovery, and the ownership of a partition."""
+"""What an owner knows of its output log: the fold, its recovery, the ownership of a partition."""
 
 import time
 from collections import deque
@@ -44,6 +44,7 @@ class Fold(Protocol):
 
 
 def _always(record: Struct) -> bool:
+    del record
     return True
 
 
@@ -112,7 +113,11 @@ def cursors_of(positions: Mapping[TopicAndPartition, InputPosition]) -> tuple[Cu
     """Return input positions as a snapshot stores them."""
     return tuple(
         Cursor(
-            *where, at.position.offset, at.position.epoch, at.position.sequence, tuple(sorted(at.done))
+            *where,
+            at.position.offset,
+            at.position.epoch,
+            at.position.sequence,
+            tuple(sorted(at.done)),
         )
         for where, at in sorted(positions.items())
     )

@@ -1,4 +1,4 @@
-"""Kafka's default partitioner for keys, as Java clients and librdkafka's `murmur2_random` have it."""
+"""Kafka's partitioner for keys, as Java clients and librdkafka's `murmur2_random` have it."""
 
 __all__ = ["murmur2", "partition_of"]
 

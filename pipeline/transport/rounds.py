@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message
 
+from pipeline.transport.clients import partition_of
+
 __all__ = ["Round", "RoundQueue", "TopicAndPartition"]
 
 TopicAndPartition = tuple[str, int]
@@ -86,6 +88,7 @@ class RoundQueue:
             messages, _ = self._batches.popleft()
             count += len(messages)
             for message in messages:
-                records.setdefault((message.topic(), message.partition()), []).append(message)
+                where = (str(message.topic()), partition_of(message))
+                records.setdefault(where, []).append(message)
         self.size -= count
         return Round(records, received, self._generation)

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from pipeline.errors import MalformedPacket, PoisonError
 from pipeline.packets.codec import decode_as, encode
 from pipeline.packets.models import Cursor, Snapshot
-from pipeline.transport.clients import drain, watermarks
+from pipeline.transport.clients import drain, offset_of, watermarks
 from pipeline.transport.log import Position
 
 __all__ = ["CHUNK_BYTES", "assemble", "chunks", "latest"]
@@ -108,8 +108,8 @@ def _read(
     at = start
     while at < end and not expired():
         for message in drain(consumer, 500, 0.1):
-            at = message.offset() + 1
-            if message.offset() < end:
+            at = offset_of(message) + 1
+            if at <= end:
                 try:
                     found.append(decode_as(message.value(), Snapshot))
                 except (PoisonError, MalformedPacket):

@@ -27,7 +27,13 @@ from pipeline.packets.codec import decode, decode_as, encode, is_marker, journal
 from pipeline.packets.models import Marker
 from pipeline.settings import Settings
 from pipeline.transport import snapshots
-from pipeline.transport.clients import drain, log_consumer, watermarks
+from pipeline.transport.clients import (
+    drain,
+    log_consumer,
+    offset_of,
+    partition_of,
+    watermarks,
+)
 from pipeline.transport.journal import Fold, LogSpec, Recovered, fold_journal
 from pipeline.transport.layout import first_position, partition_counts
 from pipeline.transport.log import START, InputPosition, LogReader, Position
@@ -100,9 +106,7 @@ class LogTail(threading.Thread):
         fetch = {} if prompt else {"fetch_wait_max_ms": 100, "fetch_min_bytes": 1_000_000}
         self._consumer = log_consumer(settings, f"cascade.{spec.stage}.tail", **fetch)
 
-    def take_over(
-        self, partitions: Sequence[int], producer: Producer
-    ) -> "Future[list[Recovered]]":
+    def take_over(self, partitions: Sequence[int], producer: Producer) -> "Future[list[Recovered]]":
         """Take the log partitions over; the future fails with OwnershipLost or a FatalError."""
         future: Future[list[Recovered]] = Future()
         self._commands.put(lambda: self._answer(future, partitions, producer))
@@ -118,7 +122,7 @@ class LogTail(threading.Thread):
             try:
                 counts = partition_counts(self._consumer, self._settings, self._spec)
                 future.set_result(counts)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # handed on
                 future.set_exception(error)
 
         self._commands.put(check)
@@ -138,7 +142,7 @@ class LogTail(threading.Thread):
         try:
             while not self._stopping.is_set():
                 self._step()
-        except BaseException as error:
+        except BaseException as error:  # handed on
             _logger.debug("tail failed", exc_info=True)
             self._events.failed(error)
         finally:
@@ -167,7 +171,7 @@ class LogTail(threading.Thread):
         try:
             self._forget()
             future.set_result(self._take_over(partitions, producer))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # handed on
             self._forget()
             future.set_exception(error)
 
@@ -233,13 +237,13 @@ class LogTail(threading.Thread):
         return _Partition(token, LogReader(at), self._fold.load(data), positions, at.offset)
 
     def _recover(self, message: Message) -> None:
-        at = self._partitions.get(message.partition())
+        at = self._partitions.get(partition_of(message))
         if at is None:
             return
         if at.epoch is not None:
             self._follow(message, at)
             return
-        value, offset = message.value(), message.offset()
+        value, offset = message.value(), offset_of(message)
         if is_marker(value):
             at.reader.marker(offset)
             if decode_as(value, Marker).token == at.token:
@@ -253,26 +257,25 @@ class LogTail(threading.Thread):
 
     @staticmethod
     def _recovered(partition: int, at: _Partition) -> Recovered:
-        assert at.epoch is not None
+        epoch = -1 if at.epoch is None else at.epoch  # never -1 once its marker came
         state, at.state = at.state, None  # from here on it is the owner's
-        return Recovered(
-            partition, at.epoch, at.reader.sequence, state, at.positions, at.records
-        )
+        return Recovered(partition, epoch, at.reader.sequence, state, at.positions, at.records)
 
     # -- reading along -------------------------------------------------------------------------
 
     def _read_along(self) -> None:
         newest: dict[int, tuple[int, int]] = {}
         for message in drain(self._consumer, _BATCH, 0.05):
-            at = self._partitions.get(message.partition())
+            at = self._partitions.get(partition_of(message))
             if at is not None and self._follow(message, at):
-                newest[message.partition()] = (at.reader.sequence, message.offset())
+                newest[partition_of(message)] = (at.reader.sequence, offset_of(message))
         for partition, (sequence, offset) in newest.items():
             self._events.read_back(partition, sequence, offset)
 
     def _follow(self, message: Message, at: _Partition) -> bool:
         """Return whether the message is an own record, read back."""
-        value, offset, partition = message.value(), message.offset(), message.partition()
+        value = message.value()
+        offset, partition = offset_of(message), partition_of(message)
         if is_marker(value):
             self._partitions.pop(partition, None)
             self._events.lost(partition, f"a marker at offset {offset} opened a new epoch")
@@ -288,4 +291,3 @@ class LogTail(threading.Thread):
             self._events.lost(partition, f"a hole before log sequence {head.sequence}")
             return False
         return True
-
