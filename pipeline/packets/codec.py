@@ -1,25 +1,31 @@
 """Packets to bytes and back: Avro single-object encoding, checked on both sides.
 
-A value is C3 01, the schema's fingerprint, the Avro body. What is cached, once per process: parsed
-schemas, fingerprints, and the model of each. Writing checks the model's constraints too, so that
-no stage can put a NaN into a log.
+A value is C3 01, the schema's fingerprint, the Avro body. Writing checks the model's constraints
+too, so that no stage can put a NaN into a log.
+
+There are two ways. The quick one is compiled for the current schemas (`pipeline.packets.compiled`)
+and takes every value that our own stages exchange. What it does not take, old schemas among it,
+goes the careful way, through fastavro and `msgspec.convert`, which takes it or says what is wrong.
+What is cached, once per process: parsed schemas, fingerprints, compiled functions.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
 from pipeline.errors import InvalidPacket, MalformedPacket
 from pipeline.packets import events, models, schemas
+from pipeline.packets.compiled import REFUSALS, Compiled, compiled
 
 __all__ = [
     "JournalHead",
     "decode",
     "decode_as",
+    "decode_with_parts",
     "encode",
     "is_marker",
     "journal_head",
@@ -28,6 +34,7 @@ __all__ = [
 
 _MAGIC = b"\xc3\x01"
 _HEADER = 10
+_NO_PARTS: Mapping[str, bytes] = {}
 _Packet = TypeVar("_Packet", bound=msgspec.Struct)
 
 
@@ -49,6 +56,23 @@ def _readers() -> dict[bytes, tuple[Any, Any, type[msgspec.Struct]]]:
             schema = schemas.current(name)
             known[_MAGIC + schemas.fingerprint_of(schema)] = (schema, None, model)
     return known
+
+
+@lru_cache(maxsize=None)
+def _quick_writer(
+    model: type[msgspec.Struct],
+) -> tuple[bytes, Callable[[Any, Mapping[str, bytes]], bytes]]:
+    """Return (prefix, compiled writer) of a model."""
+    return _writer(model)[0], compiled(model).write
+
+
+@lru_cache(maxsize=256)  # prefixes come from outside, too
+def _quick_reader(prefix: bytes) -> Compiled | None:
+    """Return what is compiled for a schema; None for old and unknown ones."""
+    _, reader_schema, model = _readers().get(prefix, (None, None, None))
+    if model is None or reader_schema is not None:
+        return None
+    return compiled(model)
 
 
 def _model(name: str) -> type[msgspec.Struct] | None:
@@ -87,21 +111,34 @@ def _name_branches(datum: dict[str, Any], model: type[msgspec.Struct]) -> None:
             parent[field] = (branch, parent[field])
 
 
-def encode(packet: msgspec.Struct) -> bytes:
+def encode(packet: msgspec.Struct, parts: Mapping[str, bytes] | None = None) -> bytes:
     """Return the wire form of a packet.
+
+    Args:
+        packet: What to write.
+        parts: Bytes of fields that are the same as in the packet that `decode_with_parts` read
+            them from. They are copied, unless the field is None now; the caller vouches for them.
 
     Raises:
         InvalidPacket: If a field breaks its constraint or does not fit the schema.
     """
+    prefix, write = _quick_writer(type(packet))
+    try:
+        return prefix + write(packet, parts or _NO_PARTS)
+    except REFUSALS:
+        return _encode_carefully(packet)
+
+
+def _encode_carefully(packet: msgspec.Struct) -> bytes:
     prefix, schema = _writer(type(packet))
-    datum = msgspec.to_builtins(packet, builtin_types=(bytes,))
     out = io.BytesIO()
     out.write(prefix)
     try:
+        datum = msgspec.to_builtins(packet, builtin_types=(bytes,))
         msgspec.convert(datum, type(packet))
         _name_branches(datum, type(packet))
         schemaless_writer(out, schema, datum)
-    except (msgspec.ValidationError, ValueError, TypeError, OverflowError) as error:
+    except (msgspec.ValidationError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise InvalidPacket(f"Expected a valid {type(packet).__name__}, was: {error}") from error
     return out.getvalue()
 
@@ -113,6 +150,40 @@ def decode(value: bytes | None) -> msgspec.Struct:
         MalformedPacket: Unknown framing or schema, truncated, trailing or corrupt bytes.
         InvalidPacket: Readable, but a field breaks its constraint.
     """
+    if value is not None and (quick := _quick_reader(value[:_HEADER])) is not None:
+        try:
+            packet, end = quick.read(value, _HEADER)
+        except REFUSALS:
+            pass  # the careful way says why, or takes it
+        else:
+            if end == len(value):
+                return packet
+    return _decode_carefully(value)
+
+
+def decode_with_parts(value: bytes | None) -> tuple[msgspec.Struct, Mapping[str, bytes]]:
+    """Return the packet, and the bytes of the parts that the next stage may carry over.
+
+    Parts are the records beside journal and envelope, each with the byte that says whether there
+    is one; hand those that are unchanged to `encode`. There are none in a value of an older schema
+    or of an unusual encoding.
+
+    Raises:
+        MalformedPacket, InvalidPacket: As `decode`.
+    """
+    quick = None if value is None else _quick_reader(value[:_HEADER])
+    if value is not None and quick is not None and quick.read_parts is not None:
+        try:
+            packet, end, parts = quick.read_parts(value, _HEADER)
+        except REFUSALS:
+            pass
+        else:
+            if end == len(value):
+                return packet, parts
+    return decode(value), _NO_PARTS
+
+
+def _decode_carefully(value: bytes | None) -> msgspec.Struct:
     if value is None or value[:2] != _MAGIC or len(value) < _HEADER:
         was = "null" if value is None else f"{len(value)} bytes starting {value[:10].hex(' ')}"
         raise MalformedPacket(f"Expected Avro single-object encoding (C3 01 ...), was {was}")
@@ -127,7 +198,7 @@ def decode(value: bytes | None) -> msgspec.Struct:
         left = len(value) - source.tell()
         raise MalformedPacket(f"Expected the {model.__name__} to fill its bytes, was {left} over")
     try:
-        return cast(msgspec.Struct, msgspec.convert(datum, model))
+        return msgspec.convert(datum, model)
     except msgspec.ValidationError as error:
         raise InvalidPacket(f"Expected a valid {model.__name__}, was: {error}") from error
 
