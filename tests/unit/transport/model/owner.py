@@ -32,7 +32,7 @@ from tests.unit.transport.model.world import (
 __all__ = ["Owner", "Rules", "Stage", "TakeOver"]
 
 _RAW: Final = (-1, -1)
-_MOST_UNREAD: Final = 200
+_MOST_UNREAD: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,11 @@ class Owner:
             and self._reader.sequence == self.memory.sequence
             and all(feed.exhausted for feed in self._feeds)
         )
+
+    @property
+    def memories(self) -> list[Memory]:
+        """All that it knows and may still write a snapshot of."""
+        return [self.memory] if self._pending is None else [self.memory, self._pending]
 
     def run(self) -> Iterator[None]:
         """Live until crashed, that is, closed."""
@@ -367,11 +372,11 @@ class Owner:
             return
         position = Position(offset + 1, self.epoch, self._pending.sequence)
         chunks = Snapshots.split(self._random.getrandbits(64), position, self._pending)
-        self._pending = None
         self.doing = "writing a snapshot"
         for chunk in chunks:
             self._stage.snapshots.append(chunk)
             yield
+        self._pending = None
 
     def _standing(self, sequence: int) -> int | None:
         """Return the offset of the record that a snapshot ends with, once it is known to stand."""

@@ -13,7 +13,7 @@ from random import Random
 from pipeline.errors import ForeignRecord, PositionLost
 from pipeline.transport.log import START, LogReader, Position
 from tests.unit.transport.model.owner import Owner, Rules, Stage
-from tests.unit.transport.model.world import Faults, Log, Marker, Raw, Record
+from tests.unit.transport.model.world import Faults, Log, Marker, Memory, Raw, Record
 
 __all__ = ["Segment", "World", "simulate"]
 
@@ -175,15 +175,28 @@ class World:
             slot.tell(assigned=slot is chosen, steps=self.random.choice((1, 10, 60, 200)))
 
     def _truncate(self) -> None:
-        """Let retention drop what no newest snapshot needs any more."""
+        """Let retention drop what no take-over can need any more.
+
+        A log goes up to its newest snapshot, whoever may be reading it from an older one. An input
+        stays as long as anybody's position is before it: retention takes days, and by then all
+        positions were renewed.
+        """
         downs = self.down.snapshots.complete()
         ups = self.up.snapshots.complete()
-        if downs:
-            self.down.log.start = max(self.down.log.start, downs[-1][0].offset)
-        if ups and downs and (at := downs[-1][1].positions.get(self.up.log.name)):
-            start = min(ups[-1][0].offset, at.position.offset)
-            self.up.log.start = max(self.up.log.start, start)
+        if not downs:
+            return
+        self.down.log.start = max(self.down.log.start, downs[-1][0].offset)
+        memories = [memory for at, memory in downs if at.offset >= self.down.log.start]
+        for slot in self.slots[self.down.log.name]:
+            memories += slot.owner.memories
+        if ups:
+            start = min(self._needed(memory) for memory in memories)
+            self.up.log.start = max(self.up.log.start, min(ups[-1][0].offset, start))
         self.seen["log that starts late"] += self.down.log.start > 0
+
+    def _needed(self, memory: Memory) -> int:
+        at = memory.positions.get(self.up.log.name)
+        return at.position.offset if at else 0
 
     # -- observers -----------------------------------------------------------------------------
 
