@@ -151,7 +151,7 @@ class LocalBroker:
         self._storage.write_format(cluster_id, version)
 
     def _spawn(self, program: str, jars: Path) -> int:
-        heap = ["-Xms256m", "-Xmx512m", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"]
+        heap = ["-Xms384m", "-Xmx512m", "-Xmn128m", "-XX:+UseSerialGC"]
         command = [*self._java(program, jars, *heap), *self._arguments]
         return self._machine.spawn(command, self._storage.output)
 

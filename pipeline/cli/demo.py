@@ -1,5 +1,6 @@
 """`cascade demo`: the whole pipeline with one command."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,12 @@ _INTERRUPTED = 130
 )
 @click.option("--single", is_flag=True, help="The four stages in one process.")
 @click.option(
+    "--partitions",
+    type=click.IntRange(1, 64),
+    default=lambda: max(1, (os.cpu_count() or 1) // 4),
+    help="Partitions of what is keyed by symbol; by default one for every four cores.",
+)
+@click.option(
     "--warm-up",
     "warm_up_s",
     type=click.FloatRange(0.0, 600.0),
@@ -84,6 +91,7 @@ def command(
     faults: str,
     kills: tuple[str, ...],
     single: bool,
+    partitions: int,
     warm_up_s: float,
     json_file: Path | None,
     report_file: Path | None,
@@ -106,6 +114,7 @@ def command(
         faults=faults,
         kills=tuple(Kill.parse(text) for text in kills),
         single=single,
+        partitions=partitions,
         warm_up_s=warm_up_s,
         keep=keep,
         json_file=json_file,

@@ -72,7 +72,7 @@ def run_lock_step(
     chosen = list(islice(feed, bars))
     if len(chosen) < bars:
         raise UsageError(f"Expected {bars} bars of {plan.source}, was {len(chosen)}")
-    with rig(event, say=say, keep=plan.keep) as ready:
+    with rig(event, say=say, keep=plan.keep, partitions=plan.partitions) as ready:
         started_s = time.monotonic()
         through = _through_kafka(ready, plan, chosen, say)
         seconds = time.monotonic() - started_s

@@ -43,7 +43,12 @@ def demo_namespace(now_s: float | None = None) -> str:
 
 @contextmanager
 def rig(
-    settings: Settings, *, say: Callable[[str], None], keep: bool, namespace: str | None = None
+    settings: Settings,
+    *,
+    say: Callable[[str], None],
+    keep: bool,
+    partitions: int,
+    namespace: str | None = None,
 ) -> Iterator[Rig]:
     """Make all ready, and stop the broker at the end if it was started here.
 
@@ -51,6 +56,7 @@ def rig(
         settings: The user's settings; broker and home count, the namespace does not.
         say: Told in a sentence what is done.
         keep: Leave a broker that was started here running.
+        partitions: Partitions of what is keyed by symbol.
         namespace: The run's namespace; a fresh one where None.
 
     Raises:
@@ -63,19 +69,23 @@ def rig(
     try:
         found = broker.up(settings, notice=say)  # inside, for it may be interrupted half-way
         say(broker.status(settings).detail)
-        yield _ready(settings, found, ours, namespace or demo_namespace())
+        mine = settings.model_copy(
+            update={
+                "broker": found.bootstrap,
+                "namespace": namespace or demo_namespace(),
+                "home": settings.home.absolute(),
+            }
+        )
+        yield Rig(mine, found, ours, _prepared(mine, partitions))
     finally:
         if ours and not keep:
             say("Stopping the broker.")
             broker.down(settings)
 
 
-def _ready(settings: Settings, found: broker.Broker, ours: bool, namespace: str) -> Rig:  # noqa: FBT001  # internal
-    home = settings.home.absolute()
-    mine = settings.model_copy(
-        update={"broker": found.bootstrap, "namespace": namespace, "home": home}
-    )
-    folder = home / "demo" / namespace
+def _prepared(mine: Settings, partitions: int) -> Path:
+    """Make folder and topics, allow trading; return the folder."""
+    folder = mine.home / "demo" / mine.namespace
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,7 +93,7 @@ def _ready(settings: Settings, found: broker.Broker, ours: bool, namespace: str)
             f"Expected to write to {folder}, was refused: {error}. Set CASCADE_HOME to a folder"
             " that can be written."
         ) from error
-    changes = topics.apply(mine, TopicFile.load())
+    changes = topics.apply(mine, TopicFile.load().with_symbol_partitions(partitions))
     if wrong := [change for change in changes if change.action is Action.CONFLICT]:
         raise ConfigurationError(f"Expected the topics of topics.yaml, was: {wrong[0].detail}")
     command = new_command(
@@ -93,4 +103,4 @@ def _ready(settings: Settings, found: broker.Broker, ours: bool, namespace: str)
         clock=WallClock(),
     )
     ControlWriter(mine).issue(command)
-    return Rig(mine, found, ours, folder)
+    return folder

@@ -86,7 +86,7 @@ def run_demo(
     Raises:
         PipelineError: If it cannot be carried out.
     """
-    with rig(settings, say=view.say, keep=plan.keep) as ready:
+    with rig(settings, say=view.say, keep=plan.keep, partitions=plan.partitions) as ready:
         run = DemoRun(plan, ready)
         _carry_out(run, view)
         finish(run)

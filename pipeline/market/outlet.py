@@ -55,8 +55,8 @@ class Outlet(Protocol):
 class KafkaOutlet:
     """The ingest topic of a Kafka broker.
 
-    Idempotent, acks=all, one request in flight and no lingering: what comes while a request is out
-    goes into the next, which keeps both order and latency. Partitions are chosen as Java clients
+    Idempotent, acks=all, one request in flight and hardly any lingering: what comes in one go, or
+    while a request is out, goes into the next, which keeps order and latency and spares the broker. Partitions are chosen as Java clients
     do (`murmur2_random`).
 
     Args:
@@ -77,7 +77,7 @@ class KafkaOutlet:
             acks="all",
             enable_idempotence=True,
             max_in_flight_requests_per_connection=1,
-            linger_ms=0,
+            linger_ms=2,
             partitioner="murmur2_random",
             message_timeout_ms=60_000,
             reconnect_backoff_ms=50,

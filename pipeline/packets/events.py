@@ -137,7 +137,7 @@ class ValidationType(StrEnum):
     TEMPORAL_CONSISTENCY = "TEMPORAL_CONSISTENCY"
 
 
-class ControlCommand(Struct, frozen=True):
+class ControlCommand(Struct, frozen=True, gc=False):
     """A command to the cascade; its offset in the control log is its epoch."""
 
     command_id: Name
@@ -150,7 +150,7 @@ class ControlCommand(Struct, frozen=True):
     lifts_epoch: Long
 
 
-class ControlState(Struct, frozen=True):
+class ControlState(Struct, frozen=True, gc=False):
     """What the control log says of a scope: a compacted view, for people and tools."""
 
     scope: Name
@@ -163,7 +163,7 @@ class ControlState(Struct, frozen=True):
     time: Count
 
 
-class CoordinationMessage(Struct, frozen=True):
+class CoordinationMessage(Struct, frozen=True, gc=False):
     """A message between systems of the cascade; `response_timeout` is in seconds."""
 
     message_id: Name
@@ -178,7 +178,7 @@ class CoordinationMessage(Struct, frozen=True):
     correlation_id: Text
 
 
-class EmergencyEvent(Struct, frozen=True):
+class EmergencyEvent(Struct, frozen=True, gc=False):
     """The declaration of an emergency; `recovery_time_estimate` is in seconds."""
 
     event_id: Name
@@ -194,7 +194,7 @@ class EmergencyEvent(Struct, frozen=True):
     recovery_time_estimate: NonNegative
 
 
-class Alert(Struct, frozen=True):
+class Alert(Struct, frozen=True, gc=False):
     """Something that people should know of."""
 
     id: Name
@@ -205,7 +205,7 @@ class Alert(Struct, frozen=True):
     acknowledged: bool
 
 
-class AuditRecord(Struct, frozen=True):
+class AuditRecord(Struct, frozen=True, gc=False):
     """The result of a validation, chained to the one before it."""
 
     sequence: Count

@@ -2,7 +2,8 @@
 
 Packets are frozen: a stage derives a new one with `msgspec.structs.replace`. Times are integers,
 microseconds since the Unix epoch, UTC. Numbers are finite; the constraints below refuse NaN and
-infinities both when a packet is written and when it is read.
+infinities both when a packet is written and when it is read. Packets hold no cycles, so Python's
+cycle collector need not look at them.
 """
 
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ Reasons = Annotated[tuple[Name, ...], Meta(max_length=64)]
 Distribution = Mapping[str, Ratio]
 
 
-class Trace(Struct, frozen=True):
+class Trace(Struct, frozen=True, gc=False):
     """Times of one stage's work on a packet."""
 
     stage: Name
@@ -73,7 +74,7 @@ class Trace(Struct, frozen=True):
     finished: Count
 
 
-class PolicyStamp(Struct, frozen=True):
+class PolicyStamp(Struct, frozen=True, gc=False):
     """Which policy decided, and the log sequence of the last record in the state it saw."""
 
     name: Name
@@ -82,7 +83,7 @@ class PolicyStamp(Struct, frozen=True):
     state_sequence: Long
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, gc=False):
     """The sealed fate of a flow."""
 
     kind: OutcomeKind
@@ -91,7 +92,7 @@ class Outcome(Struct, frozen=True):
     detail: Text = ""
 
 
-class Envelope(Struct, frozen=True):
+class Envelope(Struct, frozen=True, gc=False):
     """What every packet carries, whatever its stage."""
 
     flow_id: Name
@@ -114,7 +115,7 @@ class Envelope(Struct, frozen=True):
     outcome: Outcome | None = None
 
 
-class Bar(Struct, frozen=True):
+class Bar(Struct, frozen=True, gc=False):
     """One bar of market data; prices positive, volume in units."""
 
     open: Positive
@@ -125,7 +126,7 @@ class Bar(Struct, frozen=True):
     interval_s: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class Journal(Struct, frozen=True):
+class Journal(Struct, frozen=True, gc=False):
     """Where a log record stands and what it was made from."""
 
     log_sequence: Long
@@ -144,7 +145,7 @@ class Journal(Struct, frozen=True):
     build: Text
 
 
-class Superposition(Struct, frozen=True):
+class Superposition(Struct, frozen=True, gc=False):
     """A categorical distribution over named actions; see `pipeline.packets.superposition`."""
 
     source: Name
@@ -153,7 +154,7 @@ class Superposition(Struct, frozen=True):
     coherence: Ratio
 
 
-class Strategic(Struct, frozen=True):
+class Strategic(Struct, frozen=True, gc=False):
     """Decision of the strategic stage."""
 
     signal_strength: Signed
@@ -165,7 +166,7 @@ class Strategic(Struct, frozen=True):
     volatility: NonNegative
 
 
-class Tactical(Struct, frozen=True):
+class Tactical(Struct, frozen=True, gc=False):
     """Decision of the tactical stage."""
 
     action: Action
@@ -180,7 +181,7 @@ class Tactical(Struct, frozen=True):
     reasons: Reasons
 
 
-class RiskEnvelope(Struct, frozen=True):
+class RiskEnvelope(Struct, frozen=True, gc=False):
     """Bounds within which execution may act."""
 
     side: Side
@@ -190,7 +191,7 @@ class RiskEnvelope(Struct, frozen=True):
     target: NonNegative
 
 
-class Risk(Struct, frozen=True):
+class Risk(Struct, frozen=True, gc=False):
     """Decision of the risk stage, with the account as it saw it."""
 
     verdict: Verdict
@@ -205,7 +206,7 @@ class Risk(Struct, frozen=True):
     reserved: NonNegative
 
 
-class ChildOrder(Struct, frozen=True):
+class ChildOrder(Struct, frozen=True, gc=False):
     """One order to the venue."""
 
     client_order_id: Name
@@ -216,7 +217,7 @@ class ChildOrder(Struct, frozen=True):
     delay_ms: Count
 
 
-class Execution(Struct, frozen=True):
+class Execution(Struct, frozen=True, gc=False):
     """Decision of the execution stage."""
 
     orders: Annotated[tuple[ChildOrder, ...], Meta(max_length=256)]
@@ -226,14 +227,14 @@ class Execution(Struct, frozen=True):
     reasons: Reasons
 
 
-class MarketData(Struct, frozen=True):
+class MarketData(Struct, frozen=True, gc=False):
     """Ingest packet: one bar of one symbol."""
 
     envelope: Envelope
     bar: Bar
 
 
-class StrategicSignal(Struct, frozen=True):
+class StrategicSignal(Struct, frozen=True, gc=False):
     """Record of the strategic log."""
 
     journal: Journal
@@ -243,7 +244,7 @@ class StrategicSignal(Struct, frozen=True):
     views: tuple[Superposition, ...] = ()
 
 
-class TacticalSignal(Struct, frozen=True):
+class TacticalSignal(Struct, frozen=True, gc=False):
     """Record of the tactical log."""
 
     journal: Journal
@@ -254,7 +255,7 @@ class TacticalSignal(Struct, frozen=True):
     views: tuple[Superposition, ...] = ()
 
 
-class RiskAssessment(Struct, frozen=True):
+class RiskAssessment(Struct, frozen=True, gc=False):
     """Record of the risk log for a packet."""
 
     journal: Journal
@@ -266,7 +267,7 @@ class RiskAssessment(Struct, frozen=True):
     views: tuple[Superposition, ...] = ()
 
 
-class ExecutionPlan(Struct, frozen=True):
+class ExecutionPlan(Struct, frozen=True, gc=False):
     """Record of the execution log; ends the flow."""
 
     journal: Journal
@@ -279,7 +280,7 @@ class ExecutionPlan(Struct, frozen=True):
     views: tuple[Superposition, ...] = ()
 
 
-class PortfolioUpdate(Struct, frozen=True):
+class PortfolioUpdate(Struct, frozen=True, gc=False):
     """Record of the risk log for a fill: what it changed in the account."""
 
     journal: Journal
@@ -299,7 +300,7 @@ class PortfolioUpdate(Struct, frozen=True):
     realised: Finite
 
 
-class OrderEvent(Struct, frozen=True):
+class OrderEvent(Struct, frozen=True, gc=False):
     """Record of the fills log: what happened to a child order or to a whole flow."""
 
     journal: Journal
@@ -322,7 +323,7 @@ class OrderEvent(Struct, frozen=True):
     reasons: Reasons
 
 
-class Marker(Struct, frozen=True):
+class Marker(Struct, frozen=True, gc=False):
     """Opens an epoch of a log; its offset is the epoch."""
 
     token: Name
@@ -333,7 +334,7 @@ class Marker(Struct, frozen=True):
     time: Count
 
 
-class Cursor(Struct, frozen=True):
+class Cursor(Struct, frozen=True, gc=False):
     """Where an input partition is resumed, with the reading rule's position there."""
 
     topic: Name
@@ -344,7 +345,7 @@ class Cursor(Struct, frozen=True):
     done: tuple[Long, ...] = ()
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, gc=False):
     """One chunk of a stage's state as of a position of its log; valid with its last chunk."""
 
     snapshot_id: Name
@@ -361,7 +362,7 @@ class Snapshot(Struct, frozen=True):
     data: bytes
 
 
-class DeadLetter(Struct, frozen=True, rename={"error_class": "class"}):
+class DeadLetter(Struct, frozen=True, gc=False, rename={"error_class": "class"}):
     """Why a record was dead-lettered; travels as headers beside the unchanged bytes."""
 
     topic: Name

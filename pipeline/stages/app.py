@@ -3,6 +3,7 @@
 An app has one agent; its events are rounds (`pipeline.transport.rounds.Round`).
 """
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -23,6 +24,9 @@ from pipeline.transport.journal import LogSpec
 from pipeline.transport.rounds import Round
 
 __all__ = ["LogApp", "log_app", "stage_app"]
+
+
+_GC_ALLOCATIONS = 50_000
 
 
 class _NoWeb(BootStrategy):
@@ -116,5 +120,8 @@ def serve(app: LogApp, name: str, work_off: Any) -> None:
         logging.getLogger().setLevel(app.cascade.log_level)
 
     @app.task
-    async def _read_control(app: Any) -> None:
+    async def _begin(app: Any) -> None:
+        # What is alive now stays; what rounds make is freed by counting references.
+        gc.freeze()
+        gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
         app.control.start()

@@ -49,7 +49,7 @@ ROUTES = {
     route.stage: route
     for route in (
         Route(
-            LogSpec("strategic", _log("strategic"), "cascade.market"),
+            LogSpec("strategic", _log("strategic"), "cascade.market", first=True),
             models.MarketData,
             SuperpositionType.CONTEXT_UPDATE,
             models.StrategicSignal,

@@ -133,6 +133,22 @@ class TopicFile(_Strict):
             raise ConfigurationError(_together(path, faults))
         return file
 
+    def with_symbol_partitions(self, count: int) -> Self:
+        """Return the file with another count of partitions for what is keyed by symbol.
+
+        For a namespace of its own: counts are fixed for the life of one.
+        """
+
+        def by_symbol(name: str) -> bool:
+            source = name.removesuffix(".snapshots").removesuffix(".dead")
+            return self.topics[source].key == "symbol"
+
+        topics = {
+            name: topic.model_copy(update={"partitions": count}) if by_symbol(name) else topic
+            for name, topic in self.topics.items()
+        }
+        return self.model_copy(update={"topics": topics})
+
     def profile(self, name: str) -> Profile:
         """Return a profile by name.
 

@@ -117,6 +117,7 @@ class LogHost:
         self.rounds = RoundQueue(self.loop, self.settings.round_max_records)
         self.pump = InputPump(
             self.settings, self.spec.group, self.rounds, self.clock,
+            gather_s=self.settings.gather_ms / 1000 if self.spec.first else 0.0,
             on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
         )  # fmt: skip
         events = TailEvents(read_back=self._noted_read_back, lost=self._noted_lost, failed=fatal)

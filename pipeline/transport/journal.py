@@ -59,6 +59,8 @@ class LogSpec:
             n of the log.
         joined: Topics that every owner reads all partitions of.
         logs: Those of the inputs that are output logs themselves.
+        first: Whether it reads what comes from outside, record by record; what later stages get
+            has been gathered by then.
         finishes: Says whether a record is the last one of its input; where an input gives several,
             its position moves with the last.
     """
@@ -68,6 +70,7 @@ class LogSpec:
     subscribed: str
     joined: tuple[str, ...] = ()
     logs: frozenset[str] = frozenset()
+    first: bool = False
     finishes: Callable[[Struct], bool] = _always
 
     @property

@@ -24,10 +24,11 @@ __all__ = ["InputPump"]
 _logger = logging.getLogger(__name__)
 _IDLE_POLL_S = 0.1
 _BATCH = 1000
-# While records come one upon the other, a moment's wait makes fewer and larger rounds: each costs
-# two hand-overs between threads, some hundred numpy calls and a request to the broker.
-_BUSY_S = 0.004
-_GATHER_S = 0.003
+# While records come one upon the other, a moment's wait makes fewer and larger rounds: each round
+# costs two hand-overs between threads, some hundred numpy calls and a request to the broker, in
+# this stage and in all after it.
+_BUSY_S = 0.02
+_GATHER_S = 0.001
 
 
 class InputPump(threading.Thread):
@@ -38,6 +39,7 @@ class InputPump(threading.Thread):
         group: Consumer group, without namespace.
         queue: Where messages go.
         clock: Stamps when they were taken.
+        gather_s: How long to wait for more records after the first, while they come in numbers.
         on_assigned: Called with the subscribed partitions that the group assigned.
         on_revoked: Called before they are given back; may block for a while.
         on_failed: Called with the error that ended the thread.
@@ -50,6 +52,7 @@ class InputPump(threading.Thread):
         rounds: RoundQueue,
         clock: Clock,
         *,
+        gather_s: float,
         on_assigned: Callable[[Sequence[TopicAndPartition]], None],
         on_revoked: Callable[[Sequence[TopicAndPartition]], None],
         on_failed: Callable[[BaseException], None],
@@ -57,6 +60,7 @@ class InputPump(threading.Thread):
         super().__init__(name=f"pump-{group}", daemon=True)
         self._rounds = rounds
         self._clock = clock
+        self._gather_s = max(gather_s, _GATHER_S)
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._on_failed = on_failed
@@ -145,7 +149,7 @@ class InputPump(threading.Thread):
         self._bound_queue()
         timeout_s = _IDLE_POLL_S if self._reading else 0.02
         busy = time.monotonic() - self._drained_at < _BUSY_S
-        messages = drain(self.consumer, _BATCH, timeout_s, _GATHER_S if busy else 0.0)
+        messages = drain(self.consumer, _BATCH, timeout_s, self._gather_s if busy else 0.0)
         if messages:
             self._drained_at = time.monotonic()
             self._rounds.add(messages, self._clock.now_us(), self._generation)
