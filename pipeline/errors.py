@@ -1,20 +1,20 @@
 """The errors of the pipeline.
 
-    PipelineError
-        RetryableError          passing fault: try again in place, with backoff
-            BrokerUnavailable
-        PoisonError             this record will never work: dead-letter it
-            MalformedPacket     bytes that are no valid packet
-            InvalidPacket       a packet whose content breaks a rule
-            RoutingError        a packet type that does not belong here
-            RecordTooLarge
-        FatalError              the worker must stop: going on could lose or duplicate
-            PositionLost        a log or input no longer holds the position to resume at
-            ForeignRecord       a log holds a record that its protocol rules out
-            AssignmentMismatch  partitions that do not fit together
-        OwnershipLost           another owner took the log over: drop state, take over again
-        ConfigurationError      settings, topics or files that cannot work
-        UsageError              a command that cannot be carried out as asked
+PipelineError
+    RetryableError          passing fault: try again in place, with backoff
+        BrokerUnavailable
+    PoisonError             this record will never work: dead-letter it
+        MalformedPacket     bytes that are no valid packet
+        InvalidPacket       a packet whose content breaks a rule
+        RoutingError        a packet type that does not belong here
+        RecordTooLarge
+    FatalError              the worker must stop: going on could lose or duplicate
+        PositionLost        a log or input no longer holds the position to resume at
+        ForeignRecord       a log holds a record that its protocol rules out
+        AssignmentMismatch  partitions that do not fit together
+    OwnershipLost           another owner took the log over: drop state, take over again
+    ConfigurationError      settings, topics or files that cannot work
+    UsageError              a command that cannot be carried out as asked
 """
 
 __all__ = [

@@ -85,6 +85,9 @@ class Storage:
             # 50 partitions each cost a second at the first use, and buy nothing on one node.
             "offsets.topic.num.partitions": 4,
             "transaction.state.log.num.partitions": 4,
+            # Handing requests round among more threads than cores costs more than it buys.
+            "num.network.threads": 2,
+            "num.io.threads": 2,
         }
         lines = "".join(f"{name}={value}\n" for name, value in properties.items())
         self.properties.write_text(lines)

@@ -68,7 +68,7 @@ _INTERRUPTED = 130
 )
 @click.option("--strict", is_flag=True, help="Exit code 1 if the source had rows that are no bars.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def command(  # noqa: PLR0917  # click passes options by name
+def command(  # click passes options by name
     source: str,
     symbols: int | None,
     rate: float | None,

@@ -56,8 +56,8 @@ class KafkaOutlet:
     """The ingest topic of a Kafka broker.
 
     Idempotent, acks=all, one request in flight and hardly any lingering: what comes in one go, or
-    while a request is out, goes into the next, which keeps order and latency and spares the broker. Partitions are chosen as Java clients
-    do (`murmur2_random`).
+    while a request is out, goes into the next, which keeps order and latency and spares the
+    broker. Partitions are chosen as Java clients do (`murmur2_random`).
 
     Args:
         settings: Broker and namespace.
