@@ -2,9 +2,9 @@
 
 Four stages read and write each packet. Going through builtins, `msgspec.convert` for the
 constraints, and fastavro costs three passes over some two hundred values, most of a stage's time.
-Here each model gets its own Python functions made for it, once per process, as dataclasses do: `write`
-gives the bytes that fastavro would give, `read` builds the Struct straight from them, and both
-check every constraint on the way. `source_of` shows them.
+Here each model gets its own Python functions made for it, once per process, as dataclasses do:
+`write` gives the bytes that fastavro would give, `read` builds the Struct straight from them, and
+both check every constraint on the way. `source_of` shows them.
 
 A compiled function only ever says yes. On anything else, bytes cut short, a number out of range,
 an int where a float belongs, an array in several blocks, it raises one of `REFUSALS`, and the

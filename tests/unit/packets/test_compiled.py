@@ -106,7 +106,8 @@ def _fate(function: Callable[[Any], object], given: object) -> tuple[str, object
 def _plan(number: int = 0) -> models.ExecutionPlan:
     """Return a packet as the last stage writes it: long times, several of everything."""
     now = _TIME + number * 1_000_003
-    plan = full(models.ExecutionPlan)
+    plan: models.ExecutionPlan = full(models.ExecutionPlan)
+    assert plan.execution is not None
     replace = msgspec.structs.replace
     trace = models.Trace("strategic", now, now + 300, now + 9_000_000_000)
     views = tuple(
@@ -192,6 +193,17 @@ def _places(model: type[Struct]) -> list[Path]:
     assert isinstance(info, inspect.StructType)
     paths: list[Path] = [path for path, _ in leaves(model, nested=False)]
     return list(dict.fromkeys([*paths, *((field.name,) for field in info.fields)]))
+
+
+@pytest.mark.parametrize("field", ["received", "started", "finished"])
+def test_odd_times_among_times_meet_the_same_fate(field: str) -> None:
+    """Neighbouring times, read at once, hide no negative, short, or long one among them."""
+    times = models.Trace("strategic", _TIME, _TIME + 1, _TIME + 2)
+    for odd in (-_TIME, -1, 0, 1, 2**47, 2**48, 2**55 - 1, 2**55, 2**63 - 1, -(2**55), -(2**63)):
+        changed = with_value(times, (field,), odd)
+        value = _prefix(models.Trace) + _body(changed)
+        assert _fate(_reference_decode, value) == _fate(codec.decode, value), odd
+        assert _fate(_reference_encode, changed) == _fate(codec.encode, changed), odd
 
 
 @_EACH_MODEL
