@@ -12,7 +12,7 @@ __all__ = ["app"]
 
 @lru_cache(maxsize=1)
 def _app() -> Any:
-    from pipeline.gateway.application import gateway_app  # noqa: PLC0415  # only for workers
+    from pipeline.gateway.application import gateway_app  # only for workers
 
     return gateway_app()
 

@@ -11,7 +11,7 @@ from pipeline.packets.models import OrderEvent
 from pipeline.packets.vocabulary import FlowState
 from pipeline.stages.views import pack, unpack
 
-__all__ = ["GatewayState", "GatewayFold", "ends_flow"]
+__all__ = ["GatewayFold", "GatewayState", "ends_flow"]
 
 
 def ends_flow(record: Struct) -> bool:

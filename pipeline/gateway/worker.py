@@ -120,11 +120,13 @@ class Gateway:
             return
         cursor.add(offset, prior, (reader.epoch, reader.sequence))
         plan = decode(value)
-        needed = isinstance(plan, ExecutionPlan) and orders.needs_record(plan)
-        if offset in known.done or not needed:
+        if (
+            offset in known.done
+            or not isinstance(plan, ExecutionPlan)
+            or not orders.needs_record(plan)
+        ):
             cursor.finish(offset)
             return
-        assert isinstance(plan, ExecutionPlan)
         progress = ownership.state.progress(plan.envelope.flow_id)
         task = asyncio.create_task(self._run(_Flow(ownership, plan, where, offset, progress)))
         self._tasks.add(task)
@@ -220,11 +222,11 @@ class Gateway:
         value = encode(event)
         ownership.advance(host.fold, event)
         host.write(ownership, [(event.account.encode(), value)])
-        self._moved(flow, cursor.resume, ends_flow(event))
+        self._moved(flow, cursor.resume, ended=ends_flow(event))
         return event
 
     @staticmethod
-    def _moved(flow: _Flow, resume: Position, ended: bool) -> None:
+    def _moved(flow: _Flow, resume: Position, *, ended: bool) -> None:
         known = flow.ownership.positions[flow.where]
         known.fold(flow.offset, resume, finished=ended)
 

@@ -11,7 +11,7 @@ What is cached, once per process: parsed schemas, fingerprints, compiled functio
 
 import io
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -34,17 +34,18 @@ __all__ = [
 
 _MAGIC = b"\xc3\x01"
 _HEADER = 10
+_CONTINUED = 0x80
 _NO_PARTS: Mapping[str, bytes] = {}
 _Packet = TypeVar("_Packet", bound=msgspec.Struct)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _writer(model: type[msgspec.Struct]) -> tuple[bytes, Any]:
     schema = schemas.current(model.__name__)
     return _MAGIC + schemas.fingerprint_of(schema), schema
 
 
-@lru_cache(maxsize=None)
+@cache
 def _readers() -> dict[bytes, tuple[Any, Any, type[msgspec.Struct]]]:
     """Map each known fingerprint to (writer's schema, reader's schema or None, model)."""
     known: dict[bytes, tuple[Any, Any, type[msgspec.Struct]]] = {}
@@ -58,7 +59,7 @@ def _readers() -> dict[bytes, tuple[Any, Any, type[msgspec.Struct]]]:
     return known
 
 
-@lru_cache(maxsize=None)
+@cache
 def _quick_writer(
     model: type[msgspec.Struct],
 ) -> tuple[bytes, Callable[[Any, Mapping[str, bytes]], bytes]]:
@@ -81,7 +82,7 @@ def _model(name: str) -> type[msgspec.Struct] | None:
     return found if isinstance(found, type) and issubclass(found, msgspec.Struct) else None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _branches(model: type[msgspec.Struct]) -> tuple[tuple[tuple[str, ...], str, str], ...]:
     """List the optional records of a model as (path to the parent, field, branch name).
 
@@ -254,12 +255,12 @@ def _zigzag(value: bytes, at: int) -> tuple[int, int]:
         byte = value[at]
         at += 1
         number |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < _CONTINUED:
             return (number >> 1) ^ -(number & 1), at
         shift += 7
 
 
-@lru_cache(maxsize=None)
+@cache
 def _log_prefixes() -> frozenset[bytes]:
     return frozenset(
         prefix
@@ -268,7 +269,7 @@ def _log_prefixes() -> frozenset[bytes]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def marker_prefix() -> bytes:
     """Return the ten bytes that open every marker, for a test without decoding."""
     return _writer(models.Marker)[0]

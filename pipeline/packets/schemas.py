@@ -6,7 +6,7 @@ schema that packets were ever written with, so that a log of last year is still 
 """
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def names() -> list[str]:
     return sorted(path.name.split(".")[1] for path in files)
 
 
-@lru_cache(maxsize=None)
+@cache
 def current(name: str) -> Any:
     """Return the parsed schema of `name`, its named types resolved.
 
@@ -45,7 +45,7 @@ def current(name: str) -> Any:
     return load_schema(str(path))
 
 
-@lru_cache(maxsize=None)
+@cache
 def history() -> dict[bytes, tuple[str, Any]]:
     """Return every recorded schema by fingerprint, with its short name.
 

@@ -42,7 +42,7 @@ def chosen(distribution: Mapping[str, float]) -> str:
 
 def coherence(distribution: Mapping[str, float]) -> float:
     """Return 1 - normalised entropy, in [0, 1]; 1 where there is only one action."""
-    if len(distribution) < 2:
+    if len(distribution) <= 1:
         return 1.0
     entropy = -math.fsum(p * math.log(p) for p in distribution.values() if p > 0.0)
     return min(1.0, max(0.0, 1.0 - entropy / math.log(len(distribution))))
