@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from confluent_kafka import (
     Consumer,
     ConsumerGroupTopicPartitions,
+    KafkaException,
     Message,
     Producer,
     TopicPartition,
@@ -28,7 +32,7 @@ from pipeline.settings import Settings
 from pipeline.topics import TopicFile
 from pipeline.topics import apply as apply_topics
 
-LIMIT_S = 60.0
+LIMIT_S = 90.0  # a busy machine takes its time
 MANY_MS = 3_600_000  # so that a slow machine lets no packet expire
 
 
@@ -103,6 +107,9 @@ class Worker:
         self.process.wait(LIMIT_S)
 
 
+Answer = TypeVar("Answer")
+_IDLE: dict[str, Consumer] = {}
+
 StartWorker = Callable[[str, Settings], Worker]
 
 
@@ -120,6 +127,8 @@ def start_worker() -> Iterator[StartWorker]:
     yield start
     for worker in started:
         worker.kill()
+    while _IDLE:
+        _IDLE.popitem()[1].close()
 
 
 @pytest.fixture
@@ -158,32 +167,59 @@ def send(
     assert producer.flush(30) == 0
 
 
+@contextmanager
+def consumer_of(settings: Settings) -> Iterator[Consumer]:
+    """Lend a consumer that is in no group; it is kept, since new ones cost a connection each."""
+    bootstrap = settings.broker or ""
+    consumer = _IDLE.pop(bootstrap, None) or Consumer(
+        # It may outlive the broker of its tests; that is not worth a word.
+        settings.client(group_id="unused", enable_auto_commit=False, log_level=0)
+    )
+    yield consumer
+    consumer.unassign()
+    _IDLE[bootstrap] = consumer
+
+
+def _answered(ask: Callable[[], Answer]) -> Answer:
+    """Return what the broker says, asking again while it is too busy to answer."""
+    end_s = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > end_s:
+                raise
+
+
+def _bounds(consumer: Consumer, real: str) -> dict[int, tuple[int, int]]:
+    """Return first and end offset of each partition of a topic."""
+    found = _answered(lambda: consumer.list_topics(real, timeout=10)).topics[real].partitions
+    places = [TopicPartition(real, partition) for partition in found]
+    return {
+        each.partition: _answered(partial(consumer.get_watermark_offsets, each, timeout=10))
+        for each in places
+    }
+
+
 def read_topic(settings: Settings, topic: str) -> dict[int, list[Message]]:
     """Return all that stands in a topic now, by partition."""
     real = settings.topic(topic)
-    consumer = Consumer(settings.client(group_id="unused", enable_auto_commit=False))
-    try:
-        found = consumer.list_topics(real, timeout=10).topics[real].partitions
-        messages: dict[int, list[Message]] = {partition: [] for partition in found}
-        left = {}
-        for partition in found:
-            where = TopicPartition(real, partition)
-            low, high = consumer.get_watermark_offsets(where, timeout=10)
-            if high > low:
-                left[partition] = (low, high)
-        consumer.assign([TopicPartition(real, each, low) for each, (low, _) in left.items()])
+    with consumer_of(settings) as consumer:
+        bounds = _bounds(consumer, real)
+        messages: dict[int, list[Message]] = {partition: [] for partition in bounds}
+        left = {partition: end for partition, (low, end) in bounds.items() if end > low}
+        consumer.assign([TopicPartition(real, each, bounds[each][0]) for each in left])
         end_s = time.monotonic() + LIMIT_S
         while left:
             assert time.monotonic() < end_s, f"Expected {real} to be read, was not: {left}"
             for message in consumer.consume(500, 0.1):
-                assert message.error() is None
+                if message.error() is not None or message.topic() != real:
+                    continue
                 partition, offset = int(message.partition() or 0), int(message.offset() or 0)
                 messages[partition].append(message)
-                if partition in left and offset + 1 >= left[partition][1]:
+                if partition in left and offset + 1 >= left[partition]:
                     del left[partition]
         return messages
-    finally:
-        consumer.close()
 
 
 def read_log(settings: Settings, topic: str) -> Log:
@@ -202,16 +238,9 @@ def as_bytes(value: bytes | str | None) -> bytes | None:
 
 def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     """Return the end offset of each partition of a topic."""
-    real = settings.topic(topic)
-    consumer = Consumer(settings.client(group_id="unused"))
-    try:
-        found = consumer.list_topics(real, timeout=10).topics[real].partitions
-        places = [TopicPartition(real, partition) for partition in found]
-        return {
-            each.partition: consumer.get_watermark_offsets(each, timeout=10)[1] for each in places
-        }
-    finally:
-        consumer.close()
+    with consumer_of(settings) as consumer:
+        bounds = _bounds(consumer, settings.topic(topic))
+    return {partition: end for partition, (_, end) in bounds.items()}
 
 
 def committed(settings: Settings, group: str) -> Mapping[tuple[str, int], int]:

@@ -31,6 +31,8 @@ SYMBOLS = tuple(f"S{number:02d}" for number in range(12))
 RATE = 150
 LOG = "cascade.strategic"
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @contextmanager
 def steady_flow(settings: Settings) -> Iterator[None]:
