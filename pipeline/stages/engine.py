@@ -198,7 +198,13 @@ class StageEngine:
         position = batch.cursors[where].finish(each.offset)
         if item is not None:
             record, value = self._record(batch, each, item, retries, position)
-            ownership.advance(self._logic, record)
+            try:
+                ownership.advance(self._logic, record)
+            except Exception as error:
+                # The state may be half changed: no retry may see it.
+                raise _Bug(
+                    f"Expected {self._route.stage} to fold its record, was: {error!r}"
+                ) from error
             batch.records.append((_key(record, each), value))
             self._note_dead(batch, each, record)
         ownership.positions[where].fold(each.offset, position)

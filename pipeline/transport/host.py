@@ -43,6 +43,9 @@ _logger = logging.getLogger(__name__)
 _TICK_S = 0.05
 _COMMIT_S = 1.0
 _REVOKE_FLUSH_S = 2.0
+# A quiet log needs a young snapshot too, or retention would take the only way into it: a quarter of
+# the 168 hours that topics.yaml keeps both.
+_RENEW_S = 42 * 3600.0
 # The broker's limit decides, not the client's: a dead letter is larger than its original.
 _SIDE_MAX_BYTES = 16_000_000
 
@@ -187,6 +190,7 @@ class LogHost:
         if not self._lost.is_set():
             self._lost_because = why
             self._lost.set()
+            self.owned = {}  # nothing is written any more, whatever runs before `_drop`
 
     async def _own(self, partitions: list[int]) -> None:
         while True:
@@ -243,6 +247,8 @@ class LogHost:
         return Ownership(
             found.partition, found.epoch, found.sequence, found.state, found.positions,
             input_readers(self.spec, found.positions), (found.sequence, found.epoch),
+            # One snapshot after each take-over, so that even a log of markers only gets one.
+            records_since_snapshot=found.records + 1,
         )  # fmt: skip
 
     def _starting_offsets(self) -> dict[TopicAndPartition, int]:
@@ -389,11 +395,12 @@ class LogHost:
         for partition, ownership in self.owned.items():
             pending = self._pending_snapshots.get(partition)
             if pending is None:
+                age = now - ownership.snapshot_at
                 due = (
                     ownership.records_since_snapshot >= self.settings.snapshot_records
-                    or now - ownership.snapshot_at >= self.settings.snapshot_interval_s
+                    or age >= self.settings.snapshot_interval_s
                 )
-                if due and ownership.records_since_snapshot:
+                if due and (ownership.records_since_snapshot or age >= _RENEW_S):
                     self._take_snapshot(partition, ownership)
                     ownership.snapshot_at = now
             elif ownership.read_back[0] >= pending[0].sequence:

@@ -2,8 +2,9 @@
 
 Taking over (see `pipeline.transport.log`):
 
-1. Write a marker with a fresh token.
-2. Find the newest snapshot; without one, the log must still start at offset 0.
+1. Find the newest snapshot; without one, the log must still start at offset 0. First, since a
+   snapshot past the own marker would hide the token.
+2. Write a marker with a fresh token.
 3. Read the log from there until the token comes, folding what counts.
 4. Its offset is the epoch. Go on reading: own records are read back, a foreign marker ends the
    ownership.
@@ -179,11 +180,11 @@ class LogTail(threading.Thread):
         deadline = time.monotonic() + _TAKE_OVER_LIMIT_S
         counts = partition_counts(self._consumer, self._settings, self._spec)
         tokens = {partition: secrets.token_hex(16) for partition in partitions}
-        for partition, token in tokens.items():  # Step 1
-            self._write_marker(partition, token, producer)
-        found = {  # Step 2
+        found = {  # Step 1
             partition: self._starting_point(partition, token) for partition, token in tokens.items()
         }
+        for partition, token in tokens.items():  # Step 2
+            self._write_marker(partition, token, producer)
         self._consumer.assign(
             [TopicPartition(self._topic, partition, at.start) for partition, at in found.items()]
         )
