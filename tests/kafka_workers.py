@@ -171,10 +171,9 @@ def send(
 def consumer_of(settings: Settings) -> Iterator[Consumer]:
     """Lend a consumer that is in no group; it is kept, since new ones cost a connection each."""
     bootstrap = settings.broker or ""
-    consumer = _IDLE.pop(bootstrap, None) or Consumer(
-        # It may outlive the broker of its tests; that is not worth a word.
-        settings.client(group_id="unused", enable_auto_commit=False, log_level=0)
-    )
+    # It may outlive the broker of its tests; that is not worth a word.
+    properties = {**settings.client(group_id="unused", enable_auto_commit=False), "log_level": 0}
+    consumer = _IDLE.pop(bootstrap, None) or Consumer(properties)
     yield consumer
     consumer.unassign()
     _IDLE[bootstrap] = consumer
