@@ -19,6 +19,7 @@ from pipeline.settings import load_settings
 __all__ = ["command"]
 
 _INTERRUPTED = 130
+_FEW_CORES = 2
 
 
 @click.command("demo")
@@ -47,6 +48,11 @@ _INTERRUPTED = 130
 )
 @click.option("--single", is_flag=True, help="The four stages in one process.")
 @click.option(
+    "--paired/--apart",
+    default=lambda: (os.cpu_count() or 1) <= _FEW_CORES,
+    help="The four stages in two processes; by default where there are two cores or fewer.",
+)
+@click.option(
     "--partitions",
     type=click.IntRange(1, 64),
     default=lambda: max(1, (os.cpu_count() or 1) // 4),
@@ -56,7 +62,7 @@ _INTERRUPTED = 130
     "--warm-up",
     "warm_up_s",
     type=click.FloatRange(0.0, 600.0),
-    default=4.0,
+    default=8.0,
     show_default=True,
     help="Seconds of data before that which counts.",
 )
@@ -91,6 +97,7 @@ def command(
     faults: str,
     kills: tuple[str, ...],
     single: bool,
+    paired: bool,
     partitions: int,
     warm_up_s: float,
     json_file: Path | None,
@@ -114,6 +121,7 @@ def command(
         faults=faults,
         kills=tuple(Kill.parse(text) for text in kills),
         single=single,
+        paired=paired and not single and not kills,
         partitions=partitions,
         warm_up_s=warm_up_s,
         keep=keep,

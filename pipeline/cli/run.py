@@ -26,6 +26,7 @@ _STOP_S = 10.0
 @click.command("run")
 @click.argument("stages", nargs=-1, metavar="[STAGE]...")
 @click.option("--single", is_flag=True, help="The four stages in one process: fewer wake-ups.")
+@click.option("--paired", is_flag=True, help="The four stages in two processes.")
 @click.option(
     "--workers",
     multiple=True,
@@ -33,7 +34,9 @@ _STOP_S = 10.0
     help="So many workers of a stage, which share its partitions; may be repeated.",
 )
 @click.option("--standby", is_flag=True, help="One more worker of each stage, to take over.")
-def command(stages: tuple[str, ...], single: bool, workers: tuple[str, ...], standby: bool) -> None:
+def command(
+    stages: tuple[str, ...], single: bool, paired: bool, workers: tuple[str, ...], standby: bool
+) -> None:
     """Run workers until Ctrl-C: strategic, tactical, risk, execution, gateway, or those named.
 
     A worker that ends is started again. Ctrl-C ends them in order; a second one at once. Each has
@@ -43,6 +46,7 @@ def command(stages: tuple[str, ...], single: bool, workers: tuple[str, ...], sta
     specs = worker_specs(
         stages,
         single=single,
+        paired=paired,
         workers=_counts(workers),
         standby=standby,
         log_level=settings.log_level,

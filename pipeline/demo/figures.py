@@ -96,6 +96,7 @@ def _about(run: DemoRun) -> dict[str, Any]:
             "seed": plan.seed,
             "faults": plan.faults,
             "single": plan.single,
+            "paired": plan.paired,
             "cascade_timeout_ms": run.rig.settings.cascade_timeout_ms,
         },
         "machine": machine(),

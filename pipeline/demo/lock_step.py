@@ -93,7 +93,7 @@ def _through_kafka(
     ready: Rig, plan: DemoPlan, bars: Sequence[MarketBar], say: Callable[[str], None]
 ) -> list[FlowEnd]:
     settings = ready.settings
-    specs = worker_specs(single=plan.single, log_level=settings.log_level)
+    specs = worker_specs(single=plan.single, paired=plan.paired, log_level=settings.log_level)
     gate = _Gate(settings)
     try:
         with LocalRun(settings, specs) as workers:

@@ -53,6 +53,7 @@ class DemoPlan:
         faults: Faults in the counted data, as `pipeline.market.FaultPlan` spells them.
         kills: Workers killed in mid-flow.
         single: Whether the four stages share one process.
+        paired: Whether they share two, strategic with tactical and risk with execution.
         partitions: Partitions of what is keyed by symbol. Each costs a decision of its own per
             round, so more than the machine has cores to spare for do not pay.
         warm_up_s: How long data is sent before that which counts.
@@ -69,8 +70,9 @@ class DemoPlan:
     faults: str = ""
     kills: tuple[Kill, ...] = ()
     single: bool = False
+    paired: bool = False
     partitions: int = 1
-    warm_up_s: float = 4.0
+    warm_up_s: float = 8.0
     keep: bool = False
     json_file: Path | None = None
     report_file: Path | None = None

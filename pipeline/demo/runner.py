@@ -98,7 +98,7 @@ def _carry_out(run: DemoRun, view: LiveView) -> None:
         collector = stack.enter_context(Collector(settings))
         publisher = PublisherProcess(settings, _publication(run))
         stack.callback(publisher.stop)
-        specs = worker_specs(single=plan.single, log_level=settings.log_level)
+        specs = worker_specs(single=plan.single, paired=plan.paired, log_level=settings.log_level)
         workers = LocalRun(settings, specs)
         stack.callback(view.end)
         with workers:

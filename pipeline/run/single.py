@@ -1,10 +1,12 @@
-"""The four stages in one worker process: `python -m pipeline.run.single`.
+"""Several stages in one worker process: `python -m pipeline.run.single [STAGE...]`; all by default.
 
-Four Faust apps share one event loop, one interpreter and one set of caches, which costs fewer
+Their Faust apps share one event loop, one interpreter and one set of caches, which costs fewer
 wake-ups where cores are few. They share no state: each has its own group, log and position, just as
 in processes of their own. When one of them fails for good the process ends, and all start again.
 """
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import faust
@@ -15,10 +17,10 @@ from pipeline.stages.routes import ROUTES
 __all__ = ["main"]
 
 
-def main() -> None:
-    """Run the worker until it is told to stop."""
+def main(stages: Sequence[str]) -> None:
+    """Run a worker of these stages, of all where there are none, until it is told to stop."""
     settings = load_settings()
-    apps = [import_module(f"pipeline.stages.{stage}").app for stage in ROUTES]
+    apps = [import_module(f"pipeline.stages.{stage}").app for stage in stages or ROUTES]
     for app in apps:
         app.finalize()
     first, *others = apps
@@ -27,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -19,6 +19,9 @@ STAGES = (*ROUTES, GATEWAY)
 SINGLE = "stages"
 """Name of the worker that runs the four stages in one process."""
 
+PAIRS = (("strategic", "tactical"), ("risk", "execution"))
+"""Stages that share a process where two processes run the four."""
+
 _LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "ERROR": "error"}
 # Two workers on two cores gain nothing from more threads inside numpy, and lose by them.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -48,6 +51,7 @@ def worker_specs(
     stages: Sequence[str] = (),
     *,
     single: bool = False,
+    paired: bool = False,
     workers: Mapping[str, int] | None = None,
     standby: bool = False,
     log_level: str = "INFO",
@@ -57,6 +61,7 @@ def worker_specs(
     Args:
         stages: Which stages; all and the gateway where empty.
         single: Run the four stages in one process; the gateway keeps its own.
+        paired: Run them in two processes, strategic with tactical and risk with execution.
         workers: How many workers of a stage, one where it is not named.
         standby: One more worker of each; where a stage's log has one partition, it stands by.
         log_level: Level of the workers' logs.
@@ -69,16 +74,19 @@ def worker_specs(
     for name in (*stages, *counts):
         if name not in STAGES:
             raise UsageError(f"Expected a stage of {', '.join(STAGES)}, was {name!r}")
-    if single and (counts or standby or set(STAGES) - {GATEWAY} - set(chosen)):
+    shared = single or paired
+    if shared and (counts or standby or single == paired or set(ROUTES) - set(chosen)):
         raise UsageError(
-            "Expected --single without --workers and --standby, and with all four stages: it is"
-            " one process for all of them"
+            "Expected --single or --paired alone, without --workers and --standby, and with all"
+            " four stages: they share processes"
         )
     level = _LEVELS.get(log_level, "info")
     specs: list[WorkerSpec] = []
-    if single:
-        command = (sys.executable, "-m", "pipeline.run.single")
-        specs.append(WorkerSpec(SINGLE, tuple(ROUTES), command))
+    if shared:
+        for together in (tuple(ROUTES),) if single else PAIRS:
+            name = SINGLE if single else "-".join(together)
+            command = (sys.executable, "-m", "pipeline.run.single", *together)
+            specs.append(WorkerSpec(name, together, command))
         chosen = [name for name in chosen if name == GATEWAY]
     for name in chosen:
         specs.extend(_workers_of(name, counts.get(name, 1) + int(standby), level))

@@ -5,6 +5,7 @@ An app has one agent; its events are rounds (`pipeline.transport.rounds.Round`).
 
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ __all__ = ["LogApp", "log_app", "stage_app"]
 
 
 _GC_ALLOCATIONS = 50_000
+_SWITCH_S = 0.001
 
 
 class _NoWeb(BootStrategy):
@@ -124,4 +126,6 @@ def serve(app: LogApp, name: str, work_off: Any) -> None:
         # What is alive now stays; what rounds make is freed by counting references.
         gc.freeze()
         gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
+        # The pump hands over while a round is worked off: 5 ms is long against the deadline.
+        sys.setswitchinterval(_SWITCH_S)
         app.control.start()

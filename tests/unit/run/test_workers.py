@@ -6,6 +6,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.run import STAGES, child_environment, log_specs, worker_specs
 from pipeline.settings import load_settings
+from pipeline.stages.routes import ROUTES
 
 
 def test_a_run_has_one_worker_of_each_stage() -> None:
@@ -31,7 +32,7 @@ def test_single_puts_the_stages_into_one_process() -> None:
     assert [("strategic", "tactical", "risk", "execution"), ("gateway",)] == [
         spec.stages for spec in specs
     ]
-    assert (sys.executable, "-m", "pipeline.run.single") == specs[0].command
+    assert (sys.executable, "-m", "pipeline.run.single", *ROUTES) == specs[0].command
 
 
 def test_workers_of_a_stage_are_numbered() -> None:
@@ -76,3 +77,19 @@ def test_every_stage_has_a_log() -> None:
     """Whoever watches who owns what finds the log of each stage and of the gateway."""
     assert list(STAGES) == list(log_specs())
     assert "cascade.fills" == log_specs()["gateway"].log
+
+
+def test_paired_puts_the_stages_into_two_processes() -> None:
+    """With --paired strategic goes with tactical and risk with execution."""
+    specs = worker_specs(paired=True)
+
+    assert [("strategic", "tactical"), ("risk", "execution"), ("gateway",)] == [
+        spec.stages for spec in specs
+    ]
+    assert ("strategic", "tactical") == specs[0].command[-2:]
+
+
+def test_single_and_paired_exclude_each_other() -> None:
+    """Nobody can mean both."""
+    with pytest.raises(UsageError, match="--single or --paired"):
+        worker_specs(single=True, paired=True)
