@@ -7,6 +7,7 @@ pause. One path serves start, rebalance and recovery.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
@@ -213,6 +214,7 @@ class LogHost:
         self._lost.clear()
         producer = self.producer = log_producer(self.settings, f"cascade.{self.spec.stage}.log")
         recovered = await asyncio.wrap_future(self.tail.take_over(partitions, producer))
+        await asyncio.to_thread(self._side_producer)
         self.generation += 1
         self.rounds.clear(self.generation)
         self.owned = {each.partition: self._ownership(each) for each in recovered}
@@ -297,14 +299,7 @@ class LogHost:
     def _produce_confirmed(
         self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, list[Any]]]
     ) -> bool:
-        # A producer of its own, since the log's reports failures only.
-        properties = self.settings.client(
-            client_id=self.settings.group(f"cascade.{self.spec.stage}.side"),
-            acks="all", enable_idempotence=True, linger_ms=0, message_max_bytes=_SIDE_MAX_BYTES,
-            message_timeout_ms=int(self.settings.unacked_limit_s * 1000),
-        )  # fmt: skip
-        if self._side is None:
-            self._side = Producer(properties, logger=_logger)
+        side = self._side_producer()
         failures: list[KafkaError] = []
         waiting = len(records)
 
@@ -315,11 +310,29 @@ class LogHost:
                 failures.append(error)
 
         for key, value, headers in records:
-            self._side.produce(
+            side.produce(
                 self.settings.topic(topic), value, key, headers=headers, on_delivery=delivered
             )
-        self._side.flush(self.settings.unacked_limit_s)
+        side.flush(self.settings.unacked_limit_s)
         return waiting == 0 and not failures
+
+    def _side_producer(self) -> Producer:
+        """Return the producer of other topics.
+
+        One of its own, since the log's tells only of failures; made at the first take-over, so
+        that the first dead letter holds up nobody.
+        """
+        if self._side is None:
+            properties = self.settings.client(
+                client_id=self.settings.group(f"cascade.{self.spec.stage}.side"),
+                acks="all", enable_idempotence=True, linger_ms=0,
+                message_max_bytes=_SIDE_MAX_BYTES,
+                message_timeout_ms=int(self.settings.unacked_limit_s * 1000),
+            )  # fmt: skip
+            self._side = Producer(properties, logger=_logger)
+            with contextlib.suppress(KafkaException):  # only to have met the broker before
+                self._side.list_topics(timeout=_REVOKE_FLUSH_S)
+        return self._side
 
     async def read_back(self, ownership: Ownership, sequence: int) -> None:
         """Wait until the log was read back through `sequence` without a foreign marker.
