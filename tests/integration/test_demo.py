@@ -86,7 +86,10 @@ def test_ctrl_c_leaves_no_process_behind(environment: dict[str, str], tmp_path: 
     output = tmp_path / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.cli", "demo", "--seconds", "60", "--warm-up", "1"],
+            [
+                *(sys.executable, "-m", "pipeline.cli", "demo"),
+                *("--seconds", "60", "--warm-up", "1", "--apart"),
+            ],
             env=environment,
             stdout=file,
             stderr=subprocess.STDOUT,
