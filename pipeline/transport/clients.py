@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -160,6 +160,3 @@ def watermarks(consumer: Consumer, topic: str, partition: int, timeout_s: float)
         )
     low, high = found
     return int(low), int(high)
-
-
-Rebalanced = Callable[[Consumer, list[TopicPartition]], None]

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -64,7 +64,6 @@ class LogHost:
         fold: Its state.
         clock: Clock.
         prompt: Whether read-back is waited for before effects outside Kafka.
-        on_owned: Awaited after each take-over, before the first round.
         jitter: Randomness of the pauses before taking over again.
     """
 
@@ -76,7 +75,6 @@ class LogHost:
         clock: Clock,
         *,
         prompt: bool = False,
-        on_owned: Callable[[], Awaitable[None]] | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self.settings = settings
@@ -89,7 +87,6 @@ class LogHost:
         self.generation = 0
         self.take_overs = 0
         self._prompt = prompt
-        self._on_owned = on_owned
         self._jitter = jitter or random.Random()
         self._owning: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -197,8 +194,6 @@ class LogHost:
         while True:
             try:
                 await self._take_over(partitions)
-                if self._on_owned is not None:
-                    await self._on_owned()
                 await self._lost.wait()
                 why = self._lost_because
                 _logger.warning("ownership_lost stage=%s why=%s", self.spec.stage, why)
