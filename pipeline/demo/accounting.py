@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.demo.ledger import SentFlow
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.market import ItemKind
 from pipeline.packets.vocabulary import OrderEventKind, OutcomeKind
+from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = ["Accounts", "account", "decisions_sha256", "reservation_faults"]
 

@@ -9,13 +9,13 @@ from typing import Any, Self
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from msgspec import Struct
 
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.errors import BrokerUnavailable, ConfigurationError, PipelineError
 from pipeline.packets.codec import decode, is_marker, journal_head
 from pipeline.packets.models import ExecutionPlan, OrderEvent
 from pipeline.settings import Settings
 from pipeline.transport.clients import drain, log_consumer
 from pipeline.transport.log import LogReader
+from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = ["Collector", "LogFollower"]
 

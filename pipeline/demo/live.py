@@ -13,9 +13,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.demo.latency import LatencyFigures
-from pipeline.demo.observations import FillSeen
 from pipeline.demo.pulse import Snapshot, StageView
+from pipeline.watch.latency import LatencyFigures
+from pipeline.watch.observations import FillSeen
 
 __all__ = ["LiveView", "line", "render"]
 

@@ -13,7 +13,6 @@ from msgspec import Struct
 
 from pipeline.demo.accounting import decisions_sha256
 from pipeline.demo.collector import LogFollower
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.demo.plan import DemoPlan
 from pipeline.demo.reference import Reference
 from pipeline.demo.rig import Rig, rig
@@ -26,6 +25,7 @@ from pipeline.packets.vocabulary import FlowState
 from pipeline.run import worker_specs
 from pipeline.run.session import LocalRun
 from pipeline.settings import Settings
+from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = ["run_lock_step"]
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.demo.latency import Latencies, LatencyFigures
+from pipeline.demo.latency import Latencies
 from pipeline.demo.ledger import LedgerReader
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.packets.vocabulary import OrderEventKind, OutcomeKind
+from pipeline.watch.latency import LatencyFigures
+from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = ["Pulse", "Seen", "Snapshot", "StageView"]
 

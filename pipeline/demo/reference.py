@@ -13,7 +13,6 @@ from typing import Any
 from msgspec import Struct
 
 from pipeline.control.state import ControlView, TradingState
-from pipeline.demo.observations import FlowEnd
 from pipeline.errors import PipelineError
 from pipeline.gateway import dealing, order_events, orders
 from pipeline.gateway.orders import Conditions, FlowProgress, Result
@@ -32,6 +31,7 @@ from pipeline.stages.routes import ROUTES, Route
 from pipeline.stages.strategic_logic import StrategicLogic
 from pipeline.stages.tactical_logic import TacticalLogic
 from pipeline.transport.log import Position
+from pipeline.watch.observations import FlowEnd
 
 __all__ = ["Reference"]
 

@@ -7,10 +7,10 @@ from html import escape
 
 from pipeline.demo import series
 from pipeline.demo.charts import Bars, Chart, Line, Rule, draw, thinned
-from pipeline.demo.observations import FlowEnd
 from pipeline.demo.report_style import STYLE
 from pipeline.demo.runner import DemoRun
 from pipeline.demo.summary import Summary, Target
+from pipeline.watch.observations import FlowEnd
 
 __all__ = ["write_report"]
 

@@ -17,7 +17,6 @@ from pipeline.demo.collector import Collector
 from pipeline.demo.ledger import LedgerReader, SentFlow
 from pipeline.demo.live import LiveView
 from pipeline.demo.log_ends import LogEnds
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.demo.plan import DemoPlan
 from pipeline.demo.publishing import COUNTED, WARM_UP, Publication, PublisherProcess
 from pipeline.demo.pulse import Pulse
@@ -30,6 +29,7 @@ from pipeline.market import PublishReport
 from pipeline.run import worker_specs
 from pipeline.run.session import LocalRun
 from pipeline.settings import Settings
+from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = ["DemoRun", "run_demo"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.demo.charts import Mark, Point
-from pipeline.demo.observations import FillSeen, FlowEnd
+from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = [
     "LatencyBin",

@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from pipeline.demo.accounting import Accounts
-from pipeline.demo.latency import Latencies, LatencyFigures
-from pipeline.demo.observations import FlowEnd
+from pipeline.demo.latency import Latencies
+from pipeline.watch.latency import LatencyFigures
+from pipeline.watch.observations import FlowEnd
 
 __all__ = [
     "KillSeen",

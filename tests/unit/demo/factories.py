@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from pipeline.demo.ledger import SentFlow
-from pipeline.demo.observations import FillSeen, FlowEnd, Hop
 from pipeline.market import ItemKind
 from pipeline.packets.identity import client_order_id, flow_id
 from pipeline.packets.models import ChildOrder
 from pipeline.packets.vocabulary import OrderEventKind, OrderType, OutcomeKind, Side
+from pipeline.watch.observations import FillSeen, FlowEnd, Hop
 
 __all__ = ["START_US", "end", "executed", "fill", "flow", "order", "sent", "trace"]
 
@@ -30,7 +30,7 @@ def trace(due_us: int, *shares_us: int) -> tuple[Hop, ...]:
     hops, at = [], due_us
     for stage, share_us in zip(_STAGES, shares_us, strict=True):
         at += share_us
-        hops.append(Hop(stage, at - share_us // 2, at))
+        hops.append(Hop(stage, at - share_us // 2, at - share_us // 4, at))
     return tuple(hops)
 
 

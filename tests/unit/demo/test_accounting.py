@@ -1,9 +1,9 @@
 import pytest
 
 from pipeline.demo.accounting import Accounts, account, decisions_sha256, reservation_faults
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.market import ItemKind
 from pipeline.packets.vocabulary import OrderEventKind, OutcomeKind
+from pipeline.watch.observations import FillSeen, FlowEnd
 from tests.unit.demo.factories import end, executed, fill, flow, order, sent
 
 

@@ -2,8 +2,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.demo.ledger import Ledger, LedgerReader
-from pipeline.demo.observations import FillSeen, FlowEnd
 from pipeline.demo.pulse import Pulse
+from pipeline.watch.observations import FillSeen, FlowEnd
 from tests.unit.demo.factories import end, executed, fill, sent
 
 

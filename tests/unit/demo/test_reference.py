@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.demo.accounting import decisions_sha256
-from pipeline.demo.observations import FlowEnd
 from pipeline.demo.reference import Reference
 from pipeline.errors import PipelineError
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
 from pipeline.market import MarketBar, SampleFeed
 from pipeline.settings import load_settings
+from pipeline.watch.observations import FlowEnd
 
 _BARS = 600
 

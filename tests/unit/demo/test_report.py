@@ -9,7 +9,6 @@ from pipeline.broker import Broker
 from pipeline.demo.accounting import account, decisions_sha256
 from pipeline.demo.conclusion import describe
 from pipeline.demo.latency import Latencies
-from pipeline.demo.observations import FlowEnd
 from pipeline.demo.plan import DemoPlan, Kill
 from pipeline.demo.report import write_report
 from pipeline.demo.rig import Rig
@@ -17,6 +16,7 @@ from pipeline.demo.runner import DemoRun
 from pipeline.demo.summary import KillSeen, Summary, summarise
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.settings import load_settings
+from pipeline.watch.observations import FlowEnd
 from tests.unit.demo.factories import START_US, end, executed, fill, sent
 
 _VOID = {"meta"}

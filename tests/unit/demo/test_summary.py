@@ -4,7 +4,6 @@ import pytest
 
 from pipeline.demo.accounting import account, decisions_sha256
 from pipeline.demo.latency import Latencies
-from pipeline.demo.observations import FlowEnd
 from pipeline.demo.summary import (
     KillSeen,
     Summary,
@@ -15,6 +14,7 @@ from pipeline.demo.summary import (
     summarise,
 )
 from pipeline.packets.vocabulary import OutcomeKind
+from pipeline.watch.observations import FlowEnd
 from tests.unit.demo.factories import START_US, end, executed, fill, sent
 
 _COUNT = 200

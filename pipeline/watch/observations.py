@@ -1,6 +1,8 @@
-"""What the demo keeps of each record that it reads: small, for there are many."""
+"""What is kept of each record that somebody watches: small, for there are many."""
 
 from typing import NamedTuple
+
+from msgspec import structs
 
 from pipeline.gateway.orders import needs_record
 from pipeline.packets.models import ChildOrder, ExecutionPlan, OrderEvent
@@ -15,11 +17,13 @@ class Hop(NamedTuple):
     Attributes:
         stage: The stage.
         received: When its worker took the record from Kafka, microseconds since the Unix epoch.
+        started: When it began to decide.
         finished: When it had decided.
     """
 
     stage: str
     received: int
+    started: int
     finished: int
 
 
@@ -41,6 +45,7 @@ class FlowEnd(NamedTuple):
         equity: Of the account as risk saw it; None where risk did not decide.
         reserved: What risk reserved for it.
         to_gateway: Whether it must end in the fills log too.
+        retries: Retries of all stages.
     """
 
     flow_id: str
@@ -57,6 +62,7 @@ class FlowEnd(NamedTuple):
     equity: float | None
     reserved: float
     to_gateway: bool
+    retries: int = 0
 
     @property
     def finished(self) -> int:
@@ -76,13 +82,14 @@ class FlowEnd(NamedTuple):
             outcome.stage if outcome else "",
             outcome.reasons if outcome else ("NO_OUTCOME",),
             plan.execution.orders if plan.execution else (),
-            tuple(Hop(each.stage, each.received, each.finished) for each in envelope.trace),
+            tuple(Hop(*structs.astuple(each)) for each in envelope.trace),
             envelope.accepted_at,
             appended_ms,
             plan.bar.close if plan.bar else None,
             risk.equity if risk and risk.equity else None,
             risk.reserved if risk else 0.0,
             needs_record(plan),
+            envelope.retry_count,
         )
 
 
