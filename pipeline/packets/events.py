@@ -20,6 +20,7 @@ __all__ = [
     "ControlKind",
     "ControlState",
     "CoordinationMessage",
+    "EmergencyCourse",
     "EmergencyEvent",
     "EmergencyLevel",
     "EmergencyType",
@@ -44,6 +45,11 @@ class ControlKind(StrEnum):
     BOOTSTRAP = "BOOTSTRAP"
     HALT = "HALT"
     RESUME = "RESUME"
+    REDUCE = "REDUCE"
+    ISOLATE = "ISOLATE"
+    RELEASE = "RELEASE"
+    BREAKER_OPEN = "BREAKER_OPEN"
+    BREAKER_RESET = "BREAKER_RESET"
 
 
 class TradingState(StrEnum):
@@ -91,6 +97,32 @@ class EmergencyLevel(StrEnum):
     WARNING = "WARNING"
     CRITICAL = "CRITICAL"
     EMERGENCY = "EMERGENCY"
+
+
+class EmergencyCourse(StrEnum):
+    """How far an emergency has come.
+
+    Attributes:
+        DECLARED: It is known.
+        CONTAINED: What is to be done at once is done, and the workers have acknowledged it.
+        UNCONTAINED: It was tried, and not every worker that had to has acknowledged it.
+        ACKNOWLEDGED: A person has taken it on.
+        RECOVERING: A recovery plan runs.
+        RECOVERED: The plan's success was seen on the live cascade.
+        ESCALATED: No plan helps; people have to.
+        ROLLED_BACK: What was done is undone.
+        RESOLVED: It is over.
+    """
+
+    DECLARED = "DECLARED"
+    CONTAINED = "CONTAINED"
+    UNCONTAINED = "UNCONTAINED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    RECOVERING = "RECOVERING"
+    RECOVERED = "RECOVERED"
+    ESCALATED = "ESCALATED"
+    ROLLED_BACK = "ROLLED_BACK"
+    RESOLVED = "RESOLVED"
 
 
 class RecoveryAction(StrEnum):
@@ -161,6 +193,9 @@ class ControlState(Struct, frozen=True, gc=False):
     author: Name
     reason: Text
     time: Count
+    reduce_epoch: Long = -1
+    isolated_epoch: Long = -1
+    breaker_epoch: Long = -1
 
 
 class CoordinationMessage(Struct, frozen=True, gc=False):
@@ -179,7 +214,7 @@ class CoordinationMessage(Struct, frozen=True, gc=False):
 
 
 class EmergencyEvent(Struct, frozen=True, gc=False):
-    """The declaration of an emergency; `recovery_time_estimate` is in seconds."""
+    """The declaration of an emergency, or a later step; `recovery_time_estimate` is in seconds."""
 
     event_id: Name
     emergency_type: EmergencyType
@@ -192,6 +227,11 @@ class EmergencyEvent(Struct, frozen=True, gc=False):
     recovery_actions: Annotated[tuple[RecoveryAction, ...], Meta(max_length=64)]
     estimated_impact: Text
     recovery_time_estimate: NonNegative
+    course: EmergencyCourse = EmergencyCourse.DECLARED
+    updated_at: Count = 0
+    author: Text = ""
+    note: Text = ""
+    steps: Document = "{}"
 
 
 class Alert(Struct, frozen=True, gc=False):

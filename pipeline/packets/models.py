@@ -204,6 +204,7 @@ class Risk(Struct, frozen=True, gc=False):
     drawdown: NonNegative
     value_at_risk: NonNegative
     reserved: NonNegative
+    reducing: bool = False
 
 
 class ChildOrder(Struct, frozen=True, gc=False):
