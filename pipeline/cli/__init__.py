@@ -85,6 +85,17 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="cascade")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-def main(debug: bool) -> None:
+@click.option(
+    "--set",
+    "flags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting for this command, e.g. coordination.sync_timeout=2; may be repeated.",
+)
+@click.pass_context
+def main(context: click.Context, debug: bool, flags: tuple[str, ...]) -> None:
     """Turn market data into order plans on Apache Kafka."""
     del debug  # LazyGroup.invoke reads it
+    from pipeline.settings import flags_in_force, parse_flags
+
+    context.with_resource(flags_in_force(parse_flags(flags)))

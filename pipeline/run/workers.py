@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 from pipeline.gateway.worker import GATEWAY_LOG
-from pipeline.settings import Settings
+from pipeline.settings import Settings, nested_variables, without_nested
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.journal import LogSpec
 
@@ -105,14 +105,15 @@ def _workers_of(stage: str, count: int, level: str) -> list[WorkerSpec]:
 def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a worker, so that it finds the settings of this process.
 
-    Plain values are handed on one by one; nested ones and Kafka properties come from the same
-    environment and files as here.
+    Values are handed on one by one; Kafka properties and contacts, which may be secret, come from
+    the same environment and files as here.
 
     Args:
         settings: The settings.
         inherited: Environment of this process.
     """
-    environment = {**inherited, **_ONE_THREAD, "PYTHONUNBUFFERED": "1"}
+    environment = {**without_nested(inherited), **_ONE_THREAD, "PYTHONUNBUFFERED": "1"}
+    environment |= nested_variables(settings)
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if name == "home":

@@ -2,24 +2,32 @@
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from pipeline.errors import ConfigurationError
+from pipeline.settings.flags import FLAGS, from_flags
 from pipeline.settings.model import Settings
+from pipeline.settings.names import canonical
 from pipeline.settings.sources import (
     CONFIG,
     ENV_FILE,
+    ENVIRONMENT,
     EnvFile,
+    Variables,
     env_file,
     from_yaml,
     refuse_unknown,
+    unknown,
 )
 
 __all__ = ["describe", "load_settings"]
+
+_CONSTRUCTOR = "constructor"
+_DEFAULT = "default"
+_Places = Sequence[tuple[str, dict[str, Any]]]
 
 _SECRET = re.compile(
     r"password|secret|token|credential|\.pem$|jaas|oauthbearer\.config|basic\.auth"
@@ -35,10 +43,12 @@ def load_settings(**overrides: Any) -> Settings:
     """
     refuse_unknown(os.environ, "the environment", Settings.model_fields)
     refuse_unknown(env_file(), ENV_FILE, Settings.model_fields)
+    given = canonical(overrides, _CONSTRUCTOR)
     try:
-        return Settings(**overrides)
+        return Settings(**given)
     except ValidationError as error:
-        faults = "; ".join(_sentence(dict(fault)) for fault in error.errors())
+        places = _places(given)
+        faults = "; ".join(_sentence(dict(fault), places) for fault in error.errors())
         raise ConfigurationError(f"Settings cannot work: {faults}") from error
     except ValueError as error:  # a value of the environment that should be JSON and is not
         raise ConfigurationError(f"Settings cannot work: {error}") from error
@@ -51,31 +61,53 @@ def describe(settings: Settings, **overrides: Any) -> dict[str, tuple[Any, str]]
         settings: What `load_settings(**overrides)` returned.
         **overrides: The same overrides.
     """
-    places = (
-        ("constructor", _flatten(overrides)),
-        ("environment", _flatten(EnvSettingsSource(Settings)())),
-        (ENV_FILE, _flatten(EnvFile(Settings)())),
-        (os.environ.get(CONFIG, ""), _flatten(from_yaml(Settings.model_fields))),
-    )
+    places = _places(canonical(overrides, _CONSTRUCTOR))
     values = _flatten(settings.model_dump(mode="json"))
     return {name: (_hide(name, value), _place(name, places)) for name, value in values.items()}
 
 
-def _sentence(fault: dict[str, Any]) -> str:
+def _places(given: Mapping[str, Any]) -> _Places:
+    """Return what each place sets by dotted names, strongest first."""
+    return (
+        (_CONSTRUCTOR, _flatten(given)),
+        (FLAGS, _flatten(from_flags())),
+        (ENVIRONMENT, _flatten(Variables(Settings)())),
+        (ENV_FILE, _flatten(EnvFile(Settings)())),
+        (os.environ.get(CONFIG, ""), _flatten(from_yaml(Settings.model_fields))),
+    )
+
+
+def _sentence(fault: dict[str, Any], places: _Places) -> str:
     name = ".".join(str(part) for part in fault["loc"]) or "settings"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    place = _place(name, places)
+    where = "" if place == _DEFAULT else f", at {place}"
     if fault["type"] == "extra_forbidden":
-        return f"Expected no setting {name}, was one; see `cascade config show` for the names"
+        return unknown([name], place, _siblings(fault["loc"]))
     if not fault["loc"]:
         return message
-    return f"{name}: {message}, was {_hide(name, fault.get('input'))!r}"
+    if message.startswith("Input should be"):
+        message = message.replace("Input should be", f"Expected {name} to be", 1)
+    else:
+        message = f"{name}: {message}"
+    return f"{message}, was {_hide(name, fault.get('input'))!r}{where}"
 
 
-def _place(name: str, places: tuple[tuple[str, dict[str, Any]], ...]) -> str:
+def _siblings(location: Sequence[int | str]) -> list[str]:
+    """Return the dotted names that stand where an unknown one was found."""
+    model: Any = Settings
+    above = [str(part) for part in location[:-1]]
+    for part in location[:-1]:
+        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
+    return [".".join((*above, name)) for name in model.model_fields]
+
+
+def _place(name: str, places: _Places) -> str:
+    """Return the strongest place that sets `name`, or the list that it is part of."""
     for place, found in places:
-        if name in found:
+        if name in found or any(name.startswith(f"{list_name}.") for list_name in found):
             return place
-    return "default"
+    return _DEFAULT
 
 
 def _flatten(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -96,4 +128,17 @@ def _hide(name: str, value: Any) -> Any:
     """Return `value`, or stars where it is a secret, or may hold one."""
     if name == "kafka" or (name.startswith("kafka.") and _SECRET.search(name)):
         return _HIDDEN
+    if name.startswith("emergency.emergency_contacts"):
+        return _contact_hidden(value)
+    return value
+
+
+def _contact_hidden(value: Any) -> Any:
+    """Return contacts without their URLs, which carry tokens and passwords."""
+    if isinstance(value, str):
+        return _HIDDEN if "://" in value else value
+    if isinstance(value, Mapping):
+        return {key: _contact_hidden(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_contact_hidden(item) for item in value]
     return value

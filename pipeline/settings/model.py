@@ -15,7 +15,15 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import ConfigurationError
-from pipeline.settings.sources import ENV_FILE, PREFIX, EnvFile, from_yaml
+from pipeline.settings.components import (
+    CoordinationSettings,
+    EmergencySettings,
+    PerformanceSettings,
+    ValidationSettings,
+)
+from pipeline.settings.flags import from_flags
+from pipeline.settings.sections import Seconds, no_truth_value
+from pipeline.settings.sources import ENV_FILE, PREFIX, EnvFile, Variables, from_yaml
 from pipeline.settings.stages import Stages
 
 __all__ = ["Settings"]
@@ -43,7 +51,6 @@ _OURS = frozenset(
 )
 
 Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
-Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 Records = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
@@ -59,6 +66,10 @@ class Settings(BaseSettings):
         transport_reserve_ms: Part of it kept for transport between stages.
         clock: `wall`, or `event` for replays: now is the event time of the input.
         stages: Limits of each stage.
+        coordination: Coordination between systems.
+        performance: Performance monitor.
+        validation: Validation framework.
+        emergency: Emergency protocols.
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
         breaker_open_s: How long it stays open before it probes.
@@ -76,6 +87,7 @@ class Settings(BaseSettings):
         snapshot_records: Most log records between snapshots.
         record_max_bytes: Largest record; brokers take 1,048,588 bytes as they come.
         max_concurrent_flows: Most flows in flight at injection.
+        emergency_threshold: Health score below which the cascade is in the state EMERGENCY, 0 to 1.
         initial_equity: Cash of the account before the first fill.
         control_echo_timeout_s: Without a sign of the broker for this long: HALTED.
         control_authors: Who may bootstrap and resume; with commas between in the environment. A
@@ -109,6 +121,10 @@ class Settings(BaseSettings):
     transport_reserve_ms: Milliseconds = 10
     clock: Literal["wall", "event"] = "wall"
     stages: Stages = Stages()
+    coordination: CoordinationSettings = CoordinationSettings()
+    performance: PerformanceSettings = PerformanceSettings()
+    validation: ValidationSettings = ValidationSettings()
+    emergency: EmergencySettings = EmergencySettings()
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0
@@ -123,6 +139,7 @@ class Settings(BaseSettings):
     snapshot_records: Records = 20_000
     record_max_bytes: Annotated[int, Field(ge=1024, le=1_048_000)] = 900_000
     max_concurrent_flows: Annotated[int, Field(ge=1)] = 100
+    emergency_threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.8
     initial_equity: Annotated[float, Field(gt=0.0, le=1e15, allow_inf_nan=False)] = 1_000_000.0
     control_echo_timeout_s: Seconds = 2.0
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
@@ -141,10 +158,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources, strongest first."""
-        del dotenv_settings, file_secret_settings  # replaced by the stricter ones below
-        env_file = EnvFile(settings_cls)
+        # Replaced by the stricter ones below.
+        del env_settings, dotenv_settings, file_secret_settings
+        flags = InitSettingsSource(settings_cls, dict(from_flags()))
         yaml_file = InitSettingsSource(settings_cls, from_yaml(settings_cls.model_fields))
-        return init_settings, env_settings, env_file, yaml_file
+        return init_settings, flags, Variables(settings_cls), EnvFile(settings_cls), yaml_file
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        return no_truth_value(value)
 
     @field_validator("namespace")
     @classmethod
@@ -211,6 +234,15 @@ class Settings(BaseSettings):
         total = sum(self.stages.of(name).budget_ms for name in names)
         left = self.cascade_timeout_ms - self.transport_reserve_ms
         return self.stages.of(stage).budget_ms * left / total
+
+    def breaker(self, stage: str) -> tuple[int, float]:
+        """Return when a stage's breaker opens, failures in a row, and for how long, seconds."""
+        limits = self.stages.of(stage)
+        failures, open_s = limits.breaker_failures, limits.breaker_open_s
+        return (
+            self.breaker_failures if failures is None else failures,
+            self.breaker_open_s if open_s is None else open_s,
+        )
 
     def client(self, **properties: str | float | bool | None) -> dict[str, Any]:
         """Return the properties of a Kafka client: broker, extra ones, then those given.

@@ -2,25 +2,29 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipeline.errors import ConfigurationError
+from pipeline.settings.sections import Seconds, Section
 
 __all__ = ["StageSettings", "Stages"]
 
 
-class StageSettings(BaseModel):
+class StageSettings(Section):
     """Limits of one stage.
 
     Attributes:
         budget_ms: Share of the cascade timeout, milliseconds; see `Settings.scaled_budget_ms`.
         retries: Retries of a record that failed, beyond the first attempt.
+        breaker_failures: Failures in a row that open this stage's breaker; None: as
+            `Settings.breaker_failures` says.
+        breaker_open_s: How long it stays open; None: as `Settings.breaker_open_s` says.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     budget_ms: Annotated[int, Field(ge=1, le=86_400_000)]
     retries: Annotated[int, Field(ge=0, le=100)] = 2
+    breaker_failures: Annotated[int, Field(ge=1)] | None = None
+    breaker_open_s: Seconds | None = None
 
 
 class _Strategic(StageSettings):
@@ -40,10 +44,8 @@ class _Execution(StageSettings):
     budget_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 25
 
 
-class Stages(BaseModel):
+class Stages(Section):
     """Limits of the four stages."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategic: _Strategic = _Strategic()
     tactical: _Tactical = _Tactical()

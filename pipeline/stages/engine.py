@@ -87,7 +87,7 @@ class StageEngine:
         self._intake = Intake(route, settings)
         self._writer = RecordWriter(route, host.owner, host.build, settings.account)
         self._jitter = jitter or random.Random()
-        self.breaker = Breaker(settings.breaker_failures, settings.breaker_open_s)
+        self.breaker = Breaker(*settings.breaker(route.stage))
 
     async def work_off(self, taken: Round) -> None:
         """Work a round off; an ownership that ends meanwhile ends the work, not the worker."""

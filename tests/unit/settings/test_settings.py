@@ -99,7 +99,7 @@ def test_an_unknown_key_of_the_env_file_is_refused(folder: Path) -> None:
 
 def test_an_unknown_argument_is_refused() -> None:
     """A misspelt override is an error."""
-    with pytest.raises(ConfigurationError, match="Expected no setting acount"):
+    with pytest.raises(ConfigurationError, match="was acount, at constructor"):
         load_settings(acount="x")
 
 
