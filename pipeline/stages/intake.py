@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from pipeline.errors import InvalidPacket, PoisonError, RoutingError
 from pipeline.packets.codec import decode_with_parts, is_marker, journal_head
-from pipeline.packets.models import Envelope, MarketData, OrderEvent, Outcome, PortfolioUpdate
+from pipeline.packets.models import Envelope, OrderEvent, Outcome, PortfolioUpdate
 from pipeline.packets.vocabulary import OutcomeKind
-from pipeline.rules.market import check_market_data
+from pipeline.rules.path import failure_of
 from pipeline.settings import Settings
 from pipeline.stages.contract import Input, seal
 from pipeline.stages.fates import Fate
@@ -165,8 +165,8 @@ class Intake:
                 f"Expected {route.reads_type} for {route.stage},"
                 f" was {envelope.packet_type} for {envelope.target_system}"
             )
-        if isinstance(packet, MarketData):
-            check_market_data(packet)
+        if (failure := failure_of(packet)) is not None:
+            raise InvalidPacket(failure, packet_id=envelope.packet_id)
         if now > envelope.deadline and not self._event_clock:
             late_ms = (now - envelope.deadline) / 1000
             detail = f"{late_ms:.1f} ms past its deadline"
