@@ -3,14 +3,14 @@
 A value is C3 01, the schema's fingerprint, the Avro body. Writing checks the model's constraints
 too, so that no stage can put a NaN into a log.
 
-There are two ways. The quick one is compiled for the current schemas (`pipeline.packets.compiled`)
+There are two ways. The quick one is compiled for the current schemas (`pipeline.packets.wire`)
 and takes every value that our own stages exchange. What it does not take, old schemas among it,
 goes the careful way, through fastavro and `msgspec.convert`, which takes it or says what is wrong.
 What is cached, once per process: parsed schemas, fingerprints, compiled functions.
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from fastavro import schemaless_reader, schemaless_writer
 
 from pipeline.errors import InvalidPacket, MalformedPacket
 from pipeline.packets import events, models, schemas
-from pipeline.packets.compiled import REFUSALS, Compiled, compiled
+from pipeline.packets.compiled import REFUSALS, compiled
 
 __all__ = [
     "JournalHead",
@@ -35,7 +35,7 @@ __all__ = [
 _MAGIC = b"\xc3\x01"
 _HEADER = 10
 _CONTINUED = 0x80
-_NO_PARTS: Mapping[str, bytes] = {}
+_NO_PARTS: dict[str, bytes] = {}
 _Packet = TypeVar("_Packet", bound=msgspec.Struct)
 
 
@@ -60,16 +60,14 @@ def _readers() -> dict[bytes, tuple[Any, Any, type[msgspec.Struct]]]:
 
 
 @cache
-def _quick_writer(
-    model: type[msgspec.Struct],
-) -> tuple[bytes, Callable[[Any, Mapping[str, bytes]], bytes]]:
-    """Return (prefix, compiled writer) of a model."""
-    return _writer(model)[0], compiled(model).write
+def _quick_writer(model: type[msgspec.Struct]) -> tuple[bytes, Any]:
+    """Return (prefix, compiled codec) of a model."""
+    return _writer(model)[0], compiled(model)
 
 
 @lru_cache(maxsize=256)  # prefixes come from outside, too
-def _quick_reader(prefix: bytes) -> Compiled | None:
-    """Return what is compiled for a schema; None for old and unknown ones."""
+def _quick_reader(prefix: bytes) -> Any:
+    """Return the compiled codec of a schema; None for old and unknown ones."""
     _, reader_schema, model = _readers().get(prefix, (None, None, None))
     if model is None or reader_schema is not None:
         return None
@@ -123,11 +121,15 @@ def encode(packet: msgspec.Struct, parts: Mapping[str, bytes] | None = None) -> 
     Raises:
         InvalidPacket: If a field breaks its constraint or does not fit the schema.
     """
-    prefix, write = _quick_writer(type(packet))
-    try:
-        return prefix + write(packet, parts or _NO_PARTS)
-    except REFUSALS:
-        return _encode_carefully(packet)
+    prefix, quick = _quick_writer(type(packet))
+    if quick is not None:
+        try:
+            value: bytes = quick.encode(prefix, packet, parts or _NO_PARTS)
+        except REFUSALS:
+            pass  # the careful way says why, or takes it
+        else:
+            return value
+    return _encode_carefully(packet)
 
 
 def _encode_carefully(packet: msgspec.Struct) -> bytes:
@@ -153,12 +155,11 @@ def decode(value: bytes | None) -> msgspec.Struct:
     """
     if value is not None and (quick := _quick_reader(value[:_HEADER])) is not None:
         try:
-            packet, end = quick.read(value, _HEADER)
+            packet: msgspec.Struct = quick.decode(value, _HEADER)
         except REFUSALS:
             pass  # the careful way says why, or takes it
         else:
-            if end == len(value):
-                return packet
+            return packet
     return _decode_carefully(value)
 
 
@@ -172,15 +173,14 @@ def decode_with_parts(value: bytes | None) -> tuple[msgspec.Struct, Mapping[str,
     Raises:
         MalformedPacket, InvalidPacket: As `decode`.
     """
-    quick = None if value is None else _quick_reader(value[:_HEADER])
-    if value is not None and quick is not None and quick.read_parts is not None:
+    if value is not None and (quick := _quick_reader(value[:_HEADER])) is not None:
+        parts: dict[str, bytes] = {}
         try:
-            packet, end, parts = quick.read_parts(value, _HEADER)
+            packet: msgspec.Struct = quick.decode(value, _HEADER, parts)
         except REFUSALS:
             pass
         else:
-            if end == len(value):
-                return packet, parts
+            return packet, parts
     return decode(value), _NO_PARTS
 
 

@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from functools import cache
@@ -17,10 +19,8 @@ from hypothesis import strategies as st
 from msgspec import Struct, inspect
 
 from pipeline.errors import InvalidPacket, MalformedPacket, PipelineError
-from pipeline.packets import codec, models, schemas
-from pipeline.packets.compiled import REFUSALS, compiled, source_of
-from pipeline.packets.compiled.generator import Generator
-from pipeline.packets.compiled.primitives import Unusual, long_writer, read_long
+from pipeline.packets import codec, models, schemas, wire
+from pipeline.packets.compiled import REFUSALS, compiled
 from pipeline.packets.vocabulary import Action, Priority, Side
 from tests.unit.packets.generation import MODELS, Path, full, leaves, packets, with_value
 
@@ -55,6 +55,13 @@ _ODD_BYTES = (
     b"\xff" * 9 + b"\x7f", b"\xfe" * 8 + b"\x01", b"\xff" * 20, b"\x01\x02", b"\x03\x10",
     b"\x00\x00\x00\x00\x00\x00\xf8\x7f", b"\xc3\x28", b"\xed\xa0\x80",
 )  # fmt: skip
+
+
+def _quick(model: type[Struct]) -> wire.Record:
+    """Return the compiled codec, which must be there: tests need a C compiler."""
+    codec_of = compiled(model)
+    assert codec_of is not None, "pipeline.packets.wire is not compiled: run scripts/install"
+    return codec_of
 
 
 def _reference_encode(packet: Struct) -> bytes:
@@ -139,31 +146,28 @@ def test_compiled_codecs_agree_with_fastavro(model: type[Struct], data: st.DataO
     """Every valid packet is taken both ways, to and from the very bytes that fastavro writes."""
     packet = data.draw(packets(model))
     body = _body(packet)
-    assert body == compiled(model).write(packet, {})
-    assert (packet, len(body) + 3) == compiled(model).read(b"abc" + body, 3)
+    assert b"abc" + body == _quick(model).encode(b"abc", packet, {})
+    assert packet == _quick(model).decode(b"abc" + body, 3)
 
 
 @pytest.mark.parametrize("number", [0, 1, 133, 134, 135, 1_000_000])
 def test_clock_readings_are_taken_at_once(number: int) -> None:
     """Packets with times of today go the quick way, whatever the bits above and below 28."""
     plan = _plan(number)
-    assert _body(plan) == compiled(models.ExecutionPlan).write(plan, {})
-    assert plan == compiled(models.ExecutionPlan).read(_body(plan), 0)[0]
+    assert _body(plan) == _quick(models.ExecutionPlan).encode(b"", plan, {})
+    assert plan == _quick(models.ExecutionPlan).decode(_body(plan), 0)
 
 
 @given(st.integers(-(2**64), 2**64))
 def test_longs_are_written_and_read_in_64_bits(number: int) -> None:
     """A long comes back whatever its size; one past 64 bits is refused."""
-    write = long_writer(-(2**63), 2**63 - 1)
+    cursor = models.Cursor("x", 0, number, 0, 0)
     if not -(2**63) <= number < 2**63:
-        with pytest.raises(Unusual):
-            write(number)
+        with pytest.raises(REFUSALS):
+            _quick(models.Cursor).encode(b"", cursor, {})
         return
-    out = io.BytesIO()
-    schemaless_writer(out, "long", number)
-    assert out.getvalue() == write(number)
-    for after in (b"", b"\x00" * 8, b"\xff" * 8):
-        assert (number, len(write(number))) == read_long(write(number) + after, 0)
+    assert _body(cursor) == _quick(models.Cursor).encode(b"", cursor, {})
+    assert cursor == _quick(models.Cursor).decode(_body(cursor), 0)
 
 
 @_EACH_MODEL
@@ -234,22 +238,19 @@ def test_random_damage_meets_the_same_fate(model: type[Struct], data: st.DataObj
 def test_any_bytes_are_read_or_refused(model: type[Struct], value: bytes) -> None:
     """A compiled reader raises nothing but its refusals."""
     try:
-        _, end = compiled(model).read(value, 0)
+        packet = _quick(model).decode(value, 0)
     except REFUSALS:
         return
-    assert end > 0
+    assert isinstance(packet, model)
 
 
 @_EACH_MODEL
 def test_what_is_cut_short_is_not_taken(model: type[Struct]) -> None:
-    """Cut off at any byte, a value is refused, or its reader says that bytes were missing."""
+    """Cut off at any byte, a value is refused."""
     body = _body(full(model)) if model is not models.ExecutionPlan else _body(_plan())
     for length in range(len(body)):
-        try:
-            _, end = compiled(model).read(body[:length], 0)
-        except REFUSALS:
-            continue
-        assert end > length
+        with pytest.raises(REFUSALS):
+            _quick(model).decode(body[:length], 0)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_hostile_counts_cost_nothing(body: bytes) -> None:
 def test_arrays_in_several_blocks_are_read() -> None:
     """Blocks with and without their size, as other writers of Avro make them, are one array."""
     cursor = models.Cursor("x", 0, 0, 0, 0, (1, 2, 3))
-    start = compiled(models.Cursor).write(msgspec.structs.replace(cursor, done=()), {})[:-1]
+    start = _body(msgspec.structs.replace(cursor, done=()))[:-1]
     blocks = b"\x03\x04\x02\x04" + b"\x02\x06" + b"\x00"
     assert cursor == codec.decode(_prefix(models.Cursor) + start + blocks)
 
@@ -357,13 +358,6 @@ def test_parts_do_not_let_an_invalid_packet_through() -> None:
         codec.encode(with_value(packet, ("journal", "input_topic"), ""), parts)
 
 
-@_EACH_MODEL
-def test_the_source_can_be_looked_at(model: type[Struct]) -> None:
-    """The source of each model's functions is there to read."""
-    assert "def write(packet, parts={}):" in source_of(model)
-    assert "def read(value, at):" in source_of(model)
-
-
 def _models_without_codec() -> list[type[Struct]]:
     """Return models by the name of a schema whose fields have types that nothing checks."""
     kinds: list[Any] = [
@@ -384,4 +378,24 @@ def _models_without_codec() -> list[type[Struct]]:
 def test_constraints_that_nothing_checks_are_not_compiled(model: type[Struct]) -> None:
     """A model is compiled only if all that it says of its fields is checked."""
     with pytest.raises(NotImplementedError, match="Expected"):
-        Generator(model, lambda nested: compiled(nested)[:2])
+        compiled(model)
+
+
+_WITHOUT_COMPILER = """
+import sys
+sys.modules["pipeline.packets.wire"] = None
+from pipeline.packets import codec
+value = bytes.fromhex(sys.argv[1])
+packet, parts = codec.decode_with_parts(value)
+assert parts == {} and codec.decode(value) == packet
+print(codec.encode(packet).hex())
+"""
+
+
+def test_packets_are_the_same_where_nothing_was_compiled() -> None:
+    """Without the compiled module the careful way does all, and it says that it is slow."""
+    value = codec.encode(full(models.ExecutionPlan)).hex()
+    command = [sys.executable, "-c", _WITHOUT_COMPILER, value]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert value == done.stdout.strip()
+    assert "not compiled" in done.stderr
