@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -22,15 +23,31 @@ from pipeline.control.latch import Latch
 from pipeline.control.log import ControlLog, KafkaControlLog
 from pipeline.control.state import NONE, ControlView, TradingState, TradingStateMachine
 from pipeline.errors import BrokerUnavailable, PipelineError
+from pipeline.packets.events import ControlCommand
 from pipeline.settings import Settings
 
-__all__ = ["ControlReader"]
+__all__ = ["ControlReader", "Heard"]
 
 _logger = logging.getLogger(__name__)
 
 _ASK_EVERY_S = 0.5
 _POLL_S = 0.05
 _RESTART_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A command that this reader has taken, after it took effect in the view.
+
+    Attributes:
+        command: The command.
+        epoch: Its epoch.
+        refusal: Why it does not count; None where it does.
+    """
+
+    command: ControlCommand
+    epoch: int
+    refusal: str | None
 
 
 class ControlReader:
@@ -56,7 +73,12 @@ class ControlReader:
         self._monotonic = monotonic
         self._latch = Latch.of(settings)
         self._limit_s = settings.control_echo_timeout_s
-        self._fresh = self._stale = _halted("control log not read yet", NONE, NONE)
+        self._fresh = self._stale = ControlView(
+            TradingState.HALTED, NONE, current=False, reason="control log not read yet"
+        )
+        self._listeners: list[Callable[[Heard], None]] = []
+        self._heard: list[Heard] = []
+        self._told = NONE
         self._fresh_until_s = float("-inf")
         self._ready = threading.Event()
         self._stopping = threading.Event()
@@ -94,6 +116,13 @@ class ControlReader:
         """Wait until it is `ready`, at most `timeout_s`; return whether it is."""
         return self._ready.wait(timeout_s)
 
+    def listen(self, listener: Callable[[Heard], None]) -> None:
+        """Have `listener` called for each command that comes after the reader was `ready`.
+
+        It is called on the reader's thread, after the command took effect, and must not wait.
+        """
+        self._listeners.append(listener)
+
     def view(self) -> ControlView:
         """Return the state to act on; takes no lock and never waits."""
         # In this order, or a new limit could vouch for an old view.
@@ -121,6 +150,8 @@ class ControlReader:
             asked_s = self._monotonic()
             self._catch_up(log, machine, log.end(self._limit_s))  # Step 1
             if not self._stopping.is_set():
+                if not self._ready.is_set():  # what stood there before the start is old news
+                    self._heard.clear()
                 self._take(machine)
                 self._trust(asked_s)
                 self._ready.set()
@@ -167,6 +198,9 @@ class ControlReader:
         refusal = machine.apply(entry.command, entry.epoch, entry.appended_at)
         if refusal:
             _logger.warning("control command at epoch %d does not count: %s", entry.epoch, refusal)
+        if entry.command is not None and entry.epoch > self._told:
+            self._heard.append(Heard(entry.command, entry.epoch, refusal))
+        self._told = max(self._told, entry.epoch)
         return True
 
     def _take(self, machine: TradingStateMachine) -> None:
@@ -177,16 +211,26 @@ class ControlReader:
         elif machine.resumed_epoch != NONE:
             self._latch.record(TradingState.ACTIVE, machine.resumed_epoch, "")
         self._show(machine)
+        self._tell()
+
+    def _tell(self) -> None:
+        heard, self._heard = self._heard, []
+        for each in heard:
+            for listener in self._listeners:
+                try:
+                    listener(each)
+                except Exception:
+                    _logger.exception("a listener to control failed at epoch %d", each.epoch)
 
     def _show(self, machine: TradingStateMachine) -> None:
         view = machine.view(current=True)
         latched = self._latch.read()
         if view.trading_state is not TradingState.HALTED and latched.holds(machine.resumed_epoch):
             reason = f"latched on this machine: {latched.reason}"
-            view = ControlView(TradingState.HALTED, view.epoch, True, view.halt_epoch, reason)
+            view = replace(view, trading_state=TradingState.HALTED, reason=reason)
         if view != self._fresh:
             _logger.info("trading state %s at epoch %d", view.trading_state, view.epoch)
-        self._stale = _halted("no sign of the broker", view.epoch, view.halt_epoch)
+        self._stale = _halted("no sign of the broker", view)
         self._fresh = view
 
     def _trust(self, asked_s: float) -> None:
@@ -194,9 +238,10 @@ class ControlReader:
             self._fresh_until_s = max(self._fresh_until_s, asked_s + self._limit_s)
 
     def _distrust(self, reason: str) -> None:
-        self._stale = _halted(reason, self._fresh.epoch, self._fresh.halt_epoch)
+        self._stale = _halted(reason, self._fresh)
         self._fresh_until_s = float("-inf")
 
 
-def _halted(reason: str, epoch: int, halt_epoch: int) -> ControlView:
-    return ControlView(TradingState.HALTED, epoch, False, halt_epoch, reason)
+def _halted(reason: str, last: ControlView) -> ControlView:
+    """Return `last`, halted: what was fenced off stays so."""
+    return replace(last, trading_state=TradingState.HALTED, current=False, reason=reason)

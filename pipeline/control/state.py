@@ -1,14 +1,18 @@
-"""The trading state as a pure fold over the control log.
+"""The trading state and the fences as a pure fold over the control log.
 
 The epoch of a command is its offset in the log. HALTED is where everything starts and where every
 doubt ends: before a BOOTSTRAP by an authorised author, after a HALT, and after a record that
 cannot be read. Only a RESUME that names the epoch of the newest halt lifts it, so that whoever
-resumes has seen what they lift.
+resumes has seen what they lift. REDUCING, where only orders pass that reduce a position, is left
+in the same way: by a RESUME that names the newest REDUCE. Under both, the halt counts.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pipeline.control.fences import NO_FENCES, FenceBook, Fences
+from pipeline.control.scope import Scope
+from pipeline.errors import UsageError
 from pipeline.packets.events import (
     EVERYTHING,
     ControlCommand,
@@ -22,6 +26,14 @@ __all__ = ["NONE", "ControlView", "TradingState", "TradingStateMachine", "strict
 NONE = -1
 """The epoch of nothing."""
 
+_OF_FENCES = frozenset(
+    {
+        ControlKind.ISOLATE,
+        ControlKind.RELEASE,
+        ControlKind.BREAKER_OPEN,
+        ControlKind.BREAKER_RESET,
+    }
+)
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
 
@@ -35,6 +47,7 @@ class ControlView:
         current: Whether the control log is known to be read to its end.
         halt_epoch: Epoch that a RESUME must name; -1 where no halt is in force.
         reason: Why it is not ACTIVE, for people.
+        fences: What is isolated, and which breakers are forced open.
     """
 
     trading_state: TradingState
@@ -42,6 +55,13 @@ class ControlView:
     current: bool
     halt_epoch: int = NONE
     reason: str = ""
+    fences: Fences = NO_FENCES
+
+    def allows(self, *, reducing: bool) -> bool:
+        """Say whether an order may go: any while ACTIVE, one that reduces while REDUCING."""
+        if self.trading_state is TradingState.REDUCING:
+            return reducing
+        return self.trading_state is TradingState.ACTIVE
 
 
 def strictest(first: TradingState, second: TradingState) -> TradingState:
@@ -50,10 +70,11 @@ def strictest(first: TradingState, second: TradingState) -> TradingState:
 
 
 class TradingStateMachine:
-    """Folds the commands of a control log, in its order, into the trading state.
+    """Folds the commands of a control log, in its order, into the trading state and the fences.
 
     Args:
-        authors: Who may bootstrap and resume. Anybody may halt.
+        authors: Who may bootstrap and resume, and release what others isolated. Anybody may halt,
+            reduce and isolate.
 
     Attributes:
         refused: Why, of each command that did not count, by epoch.
@@ -61,19 +82,24 @@ class TradingStateMachine:
 
     def __init__(self, authors: Collection[str]) -> None:
         self._authors = frozenset(authors)
+        self._book = FenceBook(authors)
         self._bootstrapped = False
         self._epoch = NONE
         self._halt_epoch = NONE
+        self._reduce_epoch = NONE
         self._resumed_epoch = NONE
-        self._reason = ""
-        self._last: ControlCommand | None = None
+        self._halted_because = ""
+        self._reduced_because = ""
+        self._last: dict[str, ControlCommand] = {}
         self.refused: dict[int, str] = {}
 
     @property
     def trading_state(self) -> TradingState:
         """The state after all commands so far."""
-        free = self._bootstrapped and self._halt_epoch == NONE
-        return TradingState.ACTIVE if free else TradingState.HALTED
+        if not self._bootstrapped or self._halt_epoch != NONE:
+            return TradingState.HALTED
+        reducing = self._reduce_epoch != NONE
+        return TradingState.REDUCING if reducing else TradingState.ACTIVE
 
     @property
     def epoch(self) -> int:
@@ -86,20 +112,39 @@ class TradingStateMachine:
         return self._halt_epoch
 
     @property
+    def reduce_epoch(self) -> int:
+        """Epoch that a RESUME must name to lift a REDUCE; -1 where none is in force."""
+        return self._reduce_epoch
+
+    @property
     def resumed_epoch(self) -> int:
-        """Epoch of the last RESUME that counted; -1 where there was none."""
+        """Epoch of the last RESUME that lifted a halt; -1 where there was none."""
         return self._resumed_epoch
 
     @property
     def reason(self) -> str:
         """Why it is not ACTIVE; empty where it is."""
         if self._halt_epoch != NONE:
-            return self._reason
-        return "" if self._bootstrapped else "not bootstrapped"
+            return self._halted_because
+        if not self._bootstrapped:
+            return "not bootstrapped"
+        return self._reduced_because if self._reduce_epoch != NONE else ""
+
+    @property
+    def fences(self) -> FenceBook:
+        """What is fenced off, with the commands that did it."""
+        return self._book
 
     def view(self, *, current: bool) -> ControlView:
         """Return the state as a view."""
-        return ControlView(self.trading_state, self._epoch, current, self._halt_epoch, self.reason)
+        return ControlView(
+            self.trading_state,
+            self._epoch,
+            current,
+            self._halt_epoch,
+            self.reason,
+            self._book.fences,
+        )
 
     def apply(self, command: ControlCommand | None, epoch: int, appended_at: int = 0) -> str | None:
         """Fold the next record of the log.
@@ -114,64 +159,89 @@ class TradingStateMachine:
             Why the command does not count; None where it does.
         """
         if command is None:
-            self._halt(epoch, "unreadable control record", None)
-            return None
-        if command.kind is ControlKind.HALT:
-            self._halt(epoch, f"halted by {command.author}: {command.reason}", command)
+            self._halt(epoch, "unreadable control record")
             return None
         if refusal := self.refusal(command, appended_at):
             self.refused[epoch] = refusal
             return refusal
-        if command.kind is ControlKind.BOOTSTRAP:
-            self._bootstrapped = True
-        else:
-            self._halt_epoch = NONE
-            self._resumed_epoch = epoch
-        self._epoch = epoch
-        self._last = command
+        self._take(command, epoch)
+        self._last[EVERYTHING if command.kind is ControlKind.HALT else command.scope] = command
         return None
 
-    def describe(self) -> ControlState | None:
-        """Return the record for the compacted view; None before the first command that counted."""
-        if self._last is None:
+    def describe(self, scope: str = EVERYTHING) -> ControlState | None:
+        """Return the record of a scope for the compacted view; None before its first command."""
+        last = self._last.get(scope)
+        if last is None:
             return None
+        try:
+            part = Scope.parse(scope)
+        except UsageError:
+            return None
+        isolated, breaker = self._book.isolated(part), self._book.breaker(part)
         return ControlState(
-            EVERYTHING,
+            scope,
             self.trading_state,
             self._epoch,
             self._halt_epoch,
-            self._last.command_id,
-            self._last.author,
-            self._last.reason,
-            self._last.time,
+            last.command_id,
+            last.author,
+            last.reason,
+            last.time,
+            self._reduce_epoch,
+            isolated.epoch if isolated else NONE,
+            breaker.epoch if breaker else NONE,
         )
-
-    def _halt(self, epoch: int, reason: str, command: ControlCommand | None) -> None:
-        self._halt_epoch = epoch
-        self._epoch = epoch
-        self._reason = reason
-        self._last = command or self._last
 
     def refusal(self, command: ControlCommand, appended_at: int = 0) -> str | None:
         """Return why a command would not count as the next one; None where it would."""
         if command.kind is ControlKind.HALT:
             return None
-        if command.author not in self._authors:
-            names = ", ".join(sorted(self._authors)) or "nobody"
-            return f"Expected an author allowed to (control_authors: {names}), was {command.author}"
         if 0 < command.expires_at < appended_at:
             return f"Expected it before {command.expires_at}, was appended at {appended_at}"
+        if command.kind in _OF_FENCES:
+            return self._book.refusal(command)
+        if command.kind is not ControlKind.REDUCE and command.author not in self._authors:
+            names = ", ".join(sorted(self._authors)) or "nobody"
+            return f"Expected an author allowed to (control_authors: {names}), was {command.author}"
         if command.scope != EVERYTHING:
             return f"Expected scope {EVERYTHING}, was {command.scope}"
         return self._conflict(command)
 
+    def _take(self, command: ControlCommand, epoch: int) -> None:
+        """Let a command that counts take effect."""
+        by = f"{command.author}: {command.reason}"
+        match command.kind:
+            case ControlKind.HALT:
+                self._halt(epoch, f"halted by {by}")
+            case ControlKind.REDUCE:
+                self._reduce_epoch, self._reduced_because = epoch, f"reduced by {by}"
+            case ControlKind.BOOTSTRAP:
+                self._bootstrapped = True
+            case ControlKind.RESUME:
+                self._resume(command, epoch)
+            case _:
+                self._book.apply(command, epoch)
+        self._epoch = epoch
+
+    def _halt(self, epoch: int, reason: str) -> None:
+        self._halt_epoch = self._epoch = epoch
+        self._halted_because = reason
+
+    def _resume(self, command: ControlCommand, epoch: int) -> None:
+        if command.lifts_epoch == self._halt_epoch:
+            self._halt_epoch, self._resumed_epoch = NONE, epoch
+        else:
+            self._reduce_epoch = NONE
+
     def _conflict(self, command: ControlCommand) -> str | None:
+        if command.kind is ControlKind.REDUCE:
+            return None
         if command.kind is ControlKind.BOOTSTRAP:
             return "Expected one BOOTSTRAP, was another one" if self._bootstrapped else None
-        if self._halt_epoch == NONE:
+        liftable = [each for each in (self._halt_epoch, self._reduce_epoch) if each != NONE]
+        if not liftable:
             return "Expected a halt to lift, was none"
-        if command.lifts_epoch != self._halt_epoch:
-            return (
-                f"Expected a RESUME that lifts epoch {self._halt_epoch}, was {command.lifts_epoch}"
-            )
+        if command.lifts_epoch not in liftable:
+            names = " or ".join(map(str, liftable))
+            return f"Expected a RESUME that lifts epoch {names}, was {command.lifts_epoch}"
         return None

@@ -22,6 +22,9 @@ _logger = logging.getLogger(__name__)
 
 STATE_TOPIC = "cascade.control.state"
 _VALID_US = 300_000_000
+_RESTRICTS = frozenset(
+    {ControlKind.HALT, ControlKind.REDUCE, ControlKind.ISOLATE, ControlKind.BREAKER_OPEN}
+)
 
 
 def new_command(
@@ -30,25 +33,28 @@ def new_command(
     author: str,
     reason: str,
     clock: Clock,
+    scope: str = EVERYTHING,
     lifts_epoch: int = NONE,
     new_id: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> ControlCommand:
-    """Return a command for the whole cascade, given now.
+    """Return a command, given now.
 
-    A HALT never expires. Others are void when they reach the log more than five minutes late, so
-    that nobody resumes what has been forgotten.
+    What restricts never expires. Others are void when they reach the log more than five minutes
+    late, so that nobody resumes what has been forgotten.
 
     Args:
         kind: What it does.
         author: Who gives it.
         reason: Why.
         clock: Says when.
-        lifts_epoch: For a RESUME, the epoch of the halt that it lifts.
+        scope: What it is for; see `pipeline.control.scope`.
+        lifts_epoch: For a RESUME, the epoch of the halt or REDUCE that it lifts; for a RELEASE, of
+            the ISOLATE, or -1 for whichever is in force.
         new_id: Returns an id that no other command has.
     """
     now = clock.now_us()
-    expires_at = 0 if kind is ControlKind.HALT else now + _VALID_US
-    return ControlCommand(new_id(), kind, EVERYTHING, author, reason, now, expires_at, lifts_epoch)
+    expires_at = 0 if kind in _RESTRICTS else now + _VALID_US
+    return ControlCommand(new_id(), kind, scope, author, reason, now, expires_at, lifts_epoch)
 
 
 class ControlWriter:
@@ -106,7 +112,8 @@ class ControlWriter:
 
     def _publish(self, command: ControlCommand, epoch: int) -> None:
         machine = fold(self._settings, through=epoch, timeout_s=self._timeout_s)
-        state = machine.describe()
+        halts = command.kind is ControlKind.HALT
+        state = machine.describe(EVERYTHING if halts else command.scope)
         if state is not None:
             self._write(STATE_TOPIC, state.scope, encode(state))
         if refusal := machine.refused.get(epoch):
