@@ -1,4 +1,4 @@
-"""What all tests share: a clean environment, markers by folder, and the Kafka fixtures."""
+"""What all tests share: a clean environment, markers, and the Kafka fixtures."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,8 @@ from hypothesis import settings
 pytest_plugins = ["tests.kafka_fixtures"]
 
 # A setting of the shell that starts the tests must not change what they find.
-for _name in [name for name in os.environ if name.startswith("CASCADE_")]:
+_OURS = ("CASCADE_", "COORDINATION_", "PERFORMANCE_", "VALIDATION_", "EMERGENCY_")
+for _name in [name for name in os.environ if name.startswith(_OURS)]:
     del os.environ[_name]
 
 # Two shared cores: the time of one example says nothing about the code.
@@ -21,8 +22,10 @@ _TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by the folder they lie in."""
+    """Mark tests by the folder they lie in, and by whether they ask for a Kafka."""
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
         if folder in {"integration", "faults"}:
             item.add_marker(folder)
+        elif "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker("integration")
