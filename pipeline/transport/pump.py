@@ -1,8 +1,8 @@
 """The pump: one thread that polls a worker's inputs and never waits for the worker.
 
 Because it never waits, rebalances are answered at once and `max.poll.interval.ms` is never
-exceeded, however long a round takes. When too much is queued it pauses all partitions in librdkafka
-and goes on polling.
+exceeded, however long a round takes. When too much is queued, or the stage is isolated, it pauses
+all partitions in librdkafka and goes on polling.
 """
 
 import logging
@@ -68,7 +68,7 @@ class InputPump(threading.Thread):
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._reading: list[TopicPartition] = []
-        self._paused = False
+        self._paused = self._full = self._isolated = False
         self._drained_at = 0.0
         self._generation = 0
         self.consumer = group_consumer(settings, group)
@@ -97,6 +97,10 @@ class InputPump(threading.Thread):
         """Read the inputs on from `positions`; their messages carry `generation`."""
         partitions = [TopicPartition(*where, offset) for where, offset in positions.items()]
         self._do(lambda: self._assign(partitions, generation))
+
+    def isolate(self, isolated: bool) -> None:  # noqa: FBT001  # a state, not an option
+        """Fetch nothing until told otherwise, whatever partitions come and go meanwhile."""
+        self._isolated = isolated  # read before each poll
 
     def commit(self, positions: Mapping[TopicAndPartition, int]) -> None:
         """Commit offsets to the group, for lag tools; nothing resumes from them."""
@@ -155,12 +159,14 @@ class InputPump(threading.Thread):
             self._rounds.add(messages, self._clock.now_us(), self._generation)
 
     def _bound_queue(self) -> None:
-        if not self._paused and self._rounds.size > self._queue_limit:
-            self.consumer.pause(self._reading)
-            self._paused = True
-        elif self._paused and self._rounds.size < self._queue_limit // 2:
-            self.consumer.resume(self._reading)
-            self._paused = False
+        if self._full:
+            self._full = self._rounds.size >= self._queue_limit // 2
+        else:
+            self._full = self._rounds.size > self._queue_limit
+        paused = self._full or self._isolated
+        if paused != self._paused:
+            (self.consumer.pause if paused else self.consumer.resume)(self._reading)
+            self._paused = paused
 
     def _commit(self, partitions: list[TopicPartition]) -> None:
         try:
