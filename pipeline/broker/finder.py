@@ -127,11 +127,19 @@ def status(
     *,
     machine: Machine | None = None,
     ask: Probe = probe,
+    timeout_s: float = _STATUS_TIMEOUT_S,
 ) -> BrokerStatus:
-    """Say which broker `up` would return without starting one; takes no lock."""
+    """Say which broker `up` would return without starting one; takes no lock.
+
+    Args:
+        settings: Settings; None loads them.
+        machine: The machine; for tests.
+        ask: Asks an address whether a broker answers there; for tests.
+        timeout_s: For each way to a broker, seconds.
+    """
     settings = settings or load_settings()
     try:
-        broker = _running(settings, machine or ThisMachine(), ask)
+        broker = _running(settings, machine or ThisMachine(), ask, timeout_s)
     except BrokerUnavailable as error:
         return BrokerStatus(None, str(error))
     if broker is None:
@@ -150,11 +158,11 @@ def describe(broker: Broker) -> str:
     return f"Kafka{version} answers at {broker.bootstrap} ({where})."
 
 
-def _running(settings: Settings, machine: Machine, ask: Probe) -> Broker | None:
+def _running(settings: Settings, machine: Machine, ask: Probe, timeout_s: float) -> Broker | None:
     if settings.broker is not None:
-        return _external(settings, settings.broker, ask, _STATUS_TIMEOUT_S)
+        return _external(settings, settings.broker, ask, timeout_s)
     for way in _ways(settings.home / "broker", machine, ask, lambda _: None, None):
-        if (running := way.find(timeout_s=_STATUS_TIMEOUT_S)) is not None:
+        if (running := way.find(timeout_s=timeout_s)) is not None:
             return running
     return None
 
