@@ -61,11 +61,13 @@ class Conditions:
         now: Clock, microseconds since the Unix epoch; the last instant to send at is the deadline.
         trading: Whether the trading state is known, current, and allows orders.
         sandbox: Whether this gateway must not touch the venue at all.
+        barred: Why this order may not be sent although others may; None where it may.
     """
 
     now: int
     trading: bool
     sandbox: bool = False
+    barred: GatewayReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,7 @@ def barrier(plan: ExecutionPlan, order: ChildOrder, conditions: Conditions) -> R
     """Return how a child order ends unsent under these conditions; None where it may be sent.
 
     In order: a defect of the order against what risk approved, the sandbox, the trading state,
-    the deadline.
+    what bars this order alone, the deadline.
     """
     if reason := _refusal(plan, order):
         return Result(OrderEventKind.REJECTED, (reason,))
@@ -248,6 +250,8 @@ def barrier(plan: ExecutionPlan, order: ChildOrder, conditions: Conditions) -> R
         return Result(OrderEventKind.REJECTED, (GatewayReason.SANDBOX,))
     if not conditions.trading:
         return Result(OrderEventKind.HALTED, (GatewayReason.TRADING_HALTED,))
+    if conditions.barred is not None:
+        return Result(OrderEventKind.HALTED, (conditions.barred,))
     if conditions.now > plan.envelope.deadline:
         return Result(OrderEventKind.EXPIRED, (GatewayReason.DEADLINE_PASSED,))
     return None

@@ -20,11 +20,13 @@ from pipeline.errors import OwnershipLost
 from pipeline.gateway import dealing, order_events, orders
 from pipeline.gateway.cursor import PlanCursor
 from pipeline.gateway.orders import Conditions, FlowProgress, Result
+from pipeline.gateway.reasons import GatewayReason
 from pipeline.gateway.state import ends_flow
 from pipeline.gateway.venue import Venue
 from pipeline.packets.codec import decode, encode, is_marker, journal_head
 from pipeline.packets.models import ChildOrder, ExecutionPlan, Journal, OrderEvent
 from pipeline.settings import Settings
+from pipeline.stages.fencing import fence_around
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import LogSpec, Ownership
 from pipeline.transport.log import Position
@@ -171,13 +173,14 @@ class Gateway:
 
     def _conditions(self, flow: _Flow) -> Conditions:
         view: ControlView = self._control.view()
-        trading = view.trading_state is TradingState.ACTIVE and not self._host.clock.skewed
+        trading = view.trading_state is not TradingState.HALTED and not self._host.clock.skewed
+        barred = _barred(view, flow.plan)
         if self._settings.clock == "event":
             # Under the event clock a plan's delays are over at once.
             children = flow.plan.execution.orders if flow.plan.execution else ()
             delay_us = max((child.delay_ms for child in children), default=0) * 1000
-            return Conditions(flow.plan.journal.now + delay_us, trading)
-        return Conditions(self._host.clock.now_us(), trading)
+            return Conditions(flow.plan.journal.now + delay_us, trading, barred=barred)
+        return Conditions(self._host.clock.now_us(), trading, barred=barred)
 
     async def _announce(self, flow: _Flow, children: list[ChildOrder]) -> None:
         """Write SUBMITTING for each child order, and wait until all are read back."""
@@ -238,3 +241,12 @@ class Gateway:
             source.epoch, source.log_sequence, resume.offset, resume.epoch, resume.sequence,
             self._conditions(flow).now, self._control.view().epoch, host.owner, host.build,
         )  # fmt: skip
+
+
+def _barred(view: ControlView, plan: ExecutionPlan) -> GatewayReason | None:
+    """Return why the orders of a plan may not be sent while others may; None where they may."""
+    fences = view.fences
+    if GATEWAY_LOG.stage in fences.stages or fence_around(plan.envelope, fences):
+        return GatewayReason.ISOLATED
+    reduces = plan.risk is not None and plan.risk.reducing
+    return None if view.allows(reducing=reduces) else GatewayReason.TRADING_REDUCING

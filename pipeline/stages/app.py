@@ -3,10 +3,12 @@
 An app has one agent; its events are rounds (`pipeline.transport.rounds.Round`).
 """
 
+import asyncio
 import gc
 import logging
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, cast
 
 import faust
@@ -15,9 +17,14 @@ from faust.types import AppT
 
 from pipeline.clock import WallClock
 from pipeline.control.reader import ControlReader
+from pipeline.events import EventBus
+from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
+from pipeline.stages.acknowledging import Acknowledger
 from pipeline.stages.contract import StageLogic
 from pipeline.stages.engine import StageEngine
+from pipeline.stages.fencing import FencedLogic
+from pipeline.stages.gate import ControlGate
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.faust_consumer import RoundConsumer
 from pipeline.transport.host import LogHost
@@ -45,6 +52,7 @@ class LogApp(faust.App):
     host: LogHost
     control: ControlReader
     cascade: Settings
+    bus: EventBus
 
     def _create_directories(self) -> None:
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
@@ -80,6 +88,7 @@ def log_app(settings: Settings, spec: LogSpec) -> LogApp:
     )
     app.cascade = settings
     app.control = ControlReader(settings)
+    app.bus = EventBus(settings=settings)
     return app
 
 
@@ -95,22 +104,34 @@ def stage_app(stage: str, logic: StageLogic[Any], settings: Settings | None = No
     route = ROUTES[stage]
     app = log_app(settings, route.spec)
     app.host = LogHost(settings, route.spec, logic, WallClock())
-    engine = StageEngine(route, logic, app.host, app.control, settings)
-    serve(app, f"{stage}_rounds", engine.work_off)
+    engine = StageEngine(route, FencedLogic(logic), app.host, app.control, settings)
+    serve(app, f"{stage}_rounds", engine.work_off, engine.breaker)
     return app
 
 
-def serve(app: LogApp, name: str, work_off: Any) -> None:
-    """Give `app` its agent, which works rounds off, and its control reader."""
+def serve(app: LogApp, name: str, work_off: Any, breaker: Breaker | None = None) -> None:
+    """Give `app` its agent, which works rounds off, and its control reader.
+
+    Args:
+        app: The app.
+        name: Of the agent.
+        work_off: Works a round off.
+        breaker: Of the stage's policy, where it has one.
+    """
     rounds = app.topic(
         app.cascade.topic(app.host.spec.subscribed), schema=_RoundSchema(), internal=True
     )
+
+    gate = ControlGate(
+        app.host.spec.stage, app.host.owner, app.control, app.host.clock,
+        pause=partial(_pause, app.host), say=Acknowledger(app.bus), breaker=breaker,
+    )  # fmt: skip
 
     async def agent(stream: AsyncIterator[Round]) -> None:
         consumer = cast(RoundConsumer, app.consumer)
         async for taken in cast(Any, stream).noack():
             try:
-                await work_off(taken)
+                await gate.through(work_off, taken)
             finally:
                 consumer.return_credit()
 
@@ -128,4 +149,12 @@ def serve(app: LogApp, name: str, work_off: Any) -> None:
         gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
         # The pump hands over while a round is worked off: 5 ms is long against the deadline.
         sys.setswitchinterval(_SWITCH_S)
+        gate.attach(asyncio.get_running_loop())
         app.control.start()
+
+
+def _pause(host: LogHost, isolated: bool) -> None:  # noqa: FBT001  # a state, not an option
+    """Have the inputs paused, once there is a pump; until then nothing is fetched anyway."""
+    pump = getattr(host, "pump", None)
+    if pump is not None:
+        pump.isolate(isolated)

@@ -135,8 +135,7 @@ class ExecutionLogic:
                 partition=item.partition,
                 offset=item.offset,
             )
-        active = context.control.trading_state is TradingState.ACTIVE
-        mandate = _mandate(item.packet, item.now, active=active)
+        mandate = _mandate(item.packet, item.now, context.control.trading_state)
         symbol = state.of(item.packet.envelope.symbol)
         decided = plan(mandate, conditions or _BLIND, symbol, self._settings)
         stamp = policy_stamp(_STAGE, self._sha256, replace(context, state_sequence=sequence))
@@ -191,12 +190,14 @@ def _volatility(packet: RiskAssessment) -> float:
     return packet.strategic.volatility if packet.strategic else 0.0
 
 
-def _mandate(packet: RiskAssessment, now_us: int, *, active: bool) -> Mandate:
+def _mandate(packet: RiskAssessment, now_us: int, trading: TradingState) -> Mandate:
     risk, envelope = packet.risk, packet.envelope
+    reduces = risk is not None and risk.reducing
     bounds = risk.envelope if risk else None
     return Mandate(
         approved=risk is not None and risk.verdict in _PASSING,
-        active=active,
+        halted=trading is TradingState.HALTED,
+        barred=trading is TradingState.REDUCING and not reduces,
         direction=_SIGN[bounds.side] if bounds else 0,
         signal=_DIRECTION.get(packet.tactical.action, 0) if packet.tactical else 0,
         quantity=bounds.max_quantity if bounds else 0.0,

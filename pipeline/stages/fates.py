@@ -18,6 +18,8 @@ class Fate(StrEnum):
         POLICY_FAILED: The policy failed on it, retries included.
         BREAKER_OPEN: The policy failed too often of late; nobody decides.
         TOO_LARGE: The record would not fit the topic.
+        ISOLATED: Its symbol or source, or the policy, was isolated by a command.
+        SOURCE_ISOLATED: The same for a source, at the first stage: its bar does not count.
     """
 
     MALFORMED = "MALFORMED"
@@ -29,7 +31,18 @@ class Fate(StrEnum):
     POLICY_FAILED = "POLICY_FAILED"
     BREAKER_OPEN = "BREAKER_OPEN"
     TOO_LARGE = "TOO_LARGE"
+    ISOLATED = "ISOLATED"
+    SOURCE_ISOLATED = "SOURCE_ISOLATED"
 
 
-NO_BAR = frozenset({Fate.MALFORMED, Fate.VALIDATION, Fate.ROUTING, Fate.DUPLICATE, Fate.SUPERSEDED})
+NO_BAR = frozenset(
+    {
+        Fate.MALFORMED,
+        Fate.VALIDATION,
+        Fate.ROUTING,
+        Fate.DUPLICATE,
+        Fate.SUPERSEDED,
+        Fate.SOURCE_ISOLATED,
+    }
+)
 """Fates whose packet's bar does not count: no later stage takes it into its windows."""

@@ -49,8 +49,8 @@ class Intent:
     edge: bool
     volatile: bool
 
-    def signal(self, market: Market) -> Signal:
-        """Return it with what the market is like now."""
+    def signal(self, market: Market, *, reducing: bool = False) -> Signal:
+        """Return it with what the market is like now; `reducing`: it may open nothing."""
         return Signal(
             direction=self.direction,
             price=self.price,
@@ -60,6 +60,7 @@ class Intent:
             stop_distance=self.stop_distance,
             average_volume=market.average_volume(self.symbol),
             stress=market.stress(self.symbol),
+            reducing=reducing,
         )
 
 
@@ -88,7 +89,7 @@ def refusals(
     packet: TacticalSignal,
     settings: RiskSettings,
     *,
-    active: bool,
+    halted: bool,
 ) -> tuple[RiskReason, ...]:
     """Return why a signal is not even looked at; every doubt is a no.
 
@@ -97,11 +98,10 @@ def refusals(
         item: The input.
         packet: Its packet.
         settings: Limits.
-        active: Whether trading is ACTIVE.
+        halted: Whether trading is HALTED.
     """
-    halted = [] if active else [RiskReason.TRADING_HALTED]
     return (
-        *halted,
+        *([RiskReason.TRADING_HALTED] if halted else []),
         *_malformed(packet, settings),
         *_untimely(item.now, packet, settings),
         *_unknown(state, packet, settings),

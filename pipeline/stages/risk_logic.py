@@ -151,10 +151,12 @@ class RiskLogic:
                 partition=item.partition,
                 offset=item.offset,
             )
-        active = context.control.trading_state is TradingState.ACTIVE
-        reasons = refusals(state, item, item.packet, self._settings, active=active)
+        trading = context.control.trading_state
+        halted = trading is TradingState.HALTED
+        reasons = refusals(state, item, item.packet, self._settings, halted=halted)
         stamp = policy_stamp(_STAGE, self._sha256, replace(context, state_sequence=sequence))
-        return self._judge(state, item.packet, intent, reasons, stamp)
+        reducing = trading is TradingState.REDUCING
+        return self._judge(state, item.packet, intent, reasons, stamp, reducing=reducing)
 
     def _judge(
         self,
@@ -163,6 +165,8 @@ class RiskLogic:
         intent: Intent | None,
         reasons: tuple[RiskReason, ...],
         stamp: PolicyStamp,
+        *,
+        reducing: bool,
     ) -> Draft:
         account = state.accounts.get(packet.envelope.account)
         seen = _look(state.market, account, packet.envelope.symbol, intent)
@@ -170,7 +174,7 @@ class RiskLogic:
             return _refuse(seen, reasons, stamp)
         if seen.exposure.equity <= 0.0:
             return _refuse(seen, (RiskReason.EQUITY_EXHAUSTED,), stamp, Verdict.EMERGENCY_STOP)
-        signal = intent.signal(state.market)
+        signal = intent.signal(state.market, reducing=reducing)
         assessment = assess(signal, seen.exposure, seen.risk, self._settings)
         if assessment.quantity > 0.0 and self._repeats(account, intent):
             return _refuse(seen, (RiskReason.REPEATED_ORDERS,), stamp)
@@ -264,7 +268,9 @@ def _draft(intent: Intent, seen: _Seen, assessment: Assessment, stamp: PolicySta
         target=intent.target,
     )
     reserved = money(assessment.quantity * intent.price, up=True)
-    approved = structs.replace(risk, envelope=envelope, reserved=reserved)
+    approved = structs.replace(
+        risk, envelope=envelope, reserved=reserved, reducing=assessment.reducing
+    )
     return Draft({"risk": approved, "views": views}, None, stamp)
 
 

@@ -12,7 +12,7 @@ from pipeline.policies import strategic as policy
 from pipeline.policies.actions import ACTIONS
 from pipeline.policies.windows import BarWindows
 from pipeline.stages.contract import Context, Draft, Input, seal
-from pipeline.stages.fates import Fate
+from pipeline.stages.fates import NO_BAR, Fate
 from pipeline.stages.views import (
     agent_views,
     bars_of,
@@ -100,7 +100,10 @@ class StrategicLogic:
         """Yield (fate, whether its bar counts) per input; sequence numbers are judged here."""
         latest: dict[str, tuple[int, int]] = {}
         for each in inputs:
-            if each.fate is not None and each.fate.kind is OutcomeKind.DEAD_LETTERED:
+            if each.fate is not None and (
+                each.fate.kind is OutcomeKind.DEAD_LETTERED
+                or not NO_BAR.isdisjoint(each.fate.reasons)
+            ):
                 yield each.fate, False
                 continue
             envelope = each.packet.envelope

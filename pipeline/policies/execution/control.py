@@ -18,7 +18,8 @@ class Mandate:
 
     Attributes:
         approved: Whether the verdict lets orders through.
-        active: Whether trading is ACTIVE.
+        halted: Whether trading is HALTED.
+        barred: Whether trading is REDUCING and the order does not only reduce a position.
         direction: 1 to buy, -1 to sell, 0 neither, by the envelope.
         signal: The same by the signal.
         quantity: Largest quantity, units.
@@ -32,7 +33,8 @@ class Mandate:
     """
 
     approved: bool
-    active: bool
+    halted: bool
+    barred: bool
     direction: int
     signal: int
     quantity: float
@@ -50,8 +52,10 @@ def control(mandate: Mandate, settings: ExecutionSettings) -> View:
     if not mandate.approved:
         return View(CONTROL, REJECT, 1.0, (ExecutionReason.NOT_APPROVED,))
     reasons = (*_late(mandate, settings), *_broken(mandate, settings))
-    if not mandate.active:
+    if mandate.halted:
         reasons = (ExecutionReason.TRADING_HALTED, *reasons)
+    elif mandate.barred:
+        reasons = (ExecutionReason.TRADING_REDUCING, *reasons)
     if reasons:
         return View(CONTROL, REJECT, 1.0, reasons)
     return View(CONTROL, EXECUTE, 1.0)

@@ -20,6 +20,7 @@ class ExecutionReason(StrEnum):
     NOT_FINITE = "NOT_FINITE"
     STALE_EVENT = "STALE_EVENT"
     TRADING_HALTED = "TRADING_HALTED"
+    TRADING_REDUCING = "TRADING_REDUCING"  # the order does not only reduce a position
     # Market conditions: the flow is held.
     NO_LIQUIDITY = "NO_LIQUIDITY"
     SLIPPAGE_TOO_HIGH = "SLIPPAGE_TOO_HIGH"

@@ -40,6 +40,7 @@ class Signal:
         stop_distance: Share of the price.
         average_volume: Of a bar, units.
         stress: Fast over slow volatility.
+        reducing: Whether only what reduces the position may go.
     """
 
     direction: int
@@ -50,6 +51,7 @@ class Signal:
     stop_distance: float
     average_volume: float
     stress: float
+    reducing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Assessment:
         score: 0 calm to 1 worst: the largest use of a limit.
         value_at_risk: Of the book before the order, currency.
         views: One per agent that had something to look at.
+        reducing: Whether all of the quantity reduces the position, so that nothing opens even
+            after other flows in flight are filled.
     """
 
     verdict: str
@@ -71,6 +75,7 @@ class Assessment:
     score: float
     value_at_risk: float
     views: tuple[View, ...]
+    reducing: bool = False
 
 
 def assess(signal: Signal, exposure: Exposure, risk: Moments, settings: RiskSettings) -> Assessment:
@@ -99,12 +104,13 @@ def assess(signal: Signal, exposure: Exposure, risk: Moments, settings: RiskSett
             verdict = REJECT
             reasons = _unique((*reasons, RiskReason.SIZE_BELOW_MINIMUM))
     score = 1.0 if verdict == VERDICTS[-1] else _score(exposure, at_risk, settings)
-    return Assessment(verdict, quantity, reasons, score, at_risk, views)
+    reducing = 0.0 < quantity <= exposure.closable * (1.0 + _ROUNDING)
+    return Assessment(verdict, quantity, reasons, score, at_risk, views, reducing)
 
 
 def _sized(signal: Signal, exposure: Exposure, settings: RiskSettings) -> tuple[View, Order | None]:
     closing = exposure.closable * signal.price
-    opening = signal.share * exposure.equity
+    opening = 0.0 if signal.reducing else signal.share * exposure.equity
     requested = closing + opening
     least = settings.minimum_notional
     if 0.0 < closing < least:
@@ -126,6 +132,8 @@ def _sized(signal: Signal, exposure: Exposure, settings: RiskSettings) -> tuple[
 
 
 def _unsized(signal: Signal) -> tuple[RiskReason, ...]:
+    if signal.reducing:
+        return (RiskReason.TRADING_REDUCING,)
     if not signal.volatile:
         return (RiskReason.NO_VOLATILITY,)
     return (RiskReason.SIZE_BELOW_MINIMUM if signal.edge else RiskReason.NO_EDGE,)

@@ -22,6 +22,7 @@ class RiskReason(StrEnum):
     STALE_EVENT = "STALE_EVENT"
     SUPERSEDED = "SUPERSEDED"  # a newer bar of the symbol is known
     TRADING_HALTED = "TRADING_HALTED"
+    TRADING_REDUCING = "TRADING_REDUCING"  # only what reduces a position may go
     UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
     UNKNOWN_INSTRUMENT = "UNKNOWN_INSTRUMENT"
     # Throttle.
@@ -98,7 +99,7 @@ _ADVICE: dict[Recommendation, tuple[RiskReason, ...]] = {
         RiskReason.SUPERSEDED,
     ),
     Recommendation.RESET_THROTTLE: (RiskReason.REPEATED_ORDERS, RiskReason.THROTTLE_TRIPPED),
-    Recommendation.RESUME_TRADING: (RiskReason.TRADING_HALTED,),
+    Recommendation.RESUME_TRADING: (RiskReason.TRADING_HALTED, RiskReason.TRADING_REDUCING),
     Recommendation.STOP_TRADING: (RiskReason.DRAWDOWN_LIMIT, RiskReason.EQUITY_EXHAUSTED),
     Recommendation.WAIT_FOR_FILLS: (RiskReason.ORDERS_IN_FLIGHT,),
     Recommendation.WAIT_FOR_SIGNAL: (

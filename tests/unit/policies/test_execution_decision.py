@@ -25,7 +25,8 @@ SETTINGS = ExecutionSettings()
 NOW_US = 1_700_000_000_000_000
 MANDATE = Mandate(
     approved=True,
-    active=True,
+    halted=False,
+    barred=False,
     direction=1,
     signal=1,
     quantity=200.0,
@@ -42,7 +43,8 @@ QUIET = SymbolState()
 
 VETOES: dict[ExecutionReason, dict[str, Any]] = {
     ExecutionReason.NOT_APPROVED: {"approved": False},
-    ExecutionReason.TRADING_HALTED: {"active": False},
+    ExecutionReason.TRADING_HALTED: {"halted": True},
+    ExecutionReason.TRADING_REDUCING: {"barred": True},
     ExecutionReason.DEADLINE_PASSED: {"now_us": NOW_US + 100_000},
     ExecutionReason.STALE_EVENT: {"event_time_us": NOW_US - 2_000_001},
     ExecutionReason.FUTURE_EVENT: {"event_time_us": NOW_US + 1_000_001},
@@ -64,7 +66,8 @@ def series(count: int = 400) -> list[tuple[Mandate, Conditions, SymbolState]]:
             MANDATE,
             quantity=float(rng.choice([0, 3, 150, 400, 3000])),
             volume=rng.choice([0.0, 300.0, 1e4, 1e6]),
-            active=rng.random() < 0.9,
+            halted=rng.random() < 0.1,
+            barred=rng.random() < 0.1,
             now_us=NOW_US + rng.choice([0, 50_000, 99_999, 120_000]),
         )
         conditions = replace(
@@ -170,7 +173,9 @@ def test_each_agent_changes_a_decision(agent: str) -> None:
     loose = replace(SETTINGS, **WITHOUT[agent])
     cases = series()
     if agent == "risk_control":  # its vetoes are no parameters
-        trusting = [(replace(m, active=True, now_us=NOW_US), c, s) for m, c, s in cases]
+        trusting = [
+            (replace(m, halted=False, barred=False, now_us=NOW_US), c, s) for m, c, s in cases
+        ]
         without = [plan(*case, loose) for case in trusting]
     else:
         without = [plan(*case, loose) for case in cases]

@@ -123,14 +123,30 @@ def test_no_order_without_an_approval(kind: Verdict) -> None:
     assert engine().one(verdict(Verdict.REDUCE_SIZE)).execution.orders
 
 
-@pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.REDUCING])
-def test_halted_plans_nothing(state: TradingState) -> None:
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (TradingState.HALTED, ExecutionReason.TRADING_HALTED),
+        (TradingState.REDUCING, ExecutionReason.TRADING_REDUCING),
+    ],
+)
+def test_halted_plans_nothing(state: TradingState, reason: ExecutionReason) -> None:
     """A flow that was approved before a halt gets no orders after it."""
     made = engine()
     made.control = ControlView(state, 5, current=True)
     record = made.one(assessed())
     assert record.execution.orders == ()
-    assert record.envelope.outcome.reasons == (ExecutionReason.TRADING_HALTED,)
+    assert record.envelope.outcome.reasons == (reason,)
+
+
+@pytest.mark.parametrize(("state", "passes"), [("HALTED", False), ("REDUCING", True)])
+def test_reducing_plans_what_reduces(state: str, passes: bool) -> None:
+    """While REDUCING, a flow that risk found to reduce a position gets its orders."""
+    packet = assessed()
+    reducing = structs.replace(packet, risk=structs.replace(packet.risk, reducing=True))
+    made = engine()
+    made.control = ControlView(TradingState(state), 5, current=True)
+    assert bool(made.one(reducing).execution.orders) == passes
 
 
 def test_a_late_flow_expires() -> None:

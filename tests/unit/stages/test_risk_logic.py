@@ -69,6 +69,17 @@ def sell(sequence: int = WARM, symbol: str = "A", **changes: Any) -> TacticalSig
     return signal(symbol, sequence, action=Action.SELL, **changes)
 
 
+REDUCING = ControlView(TradingState.REDUCING, 9, current=True)
+
+
+def long() -> tuple[SmallEngine, float]:
+    """Return a stage whose account is long in A, and the units it holds."""
+    made = engine(symbols="AB")
+    approved = made.one(buy())
+    made.one(event(approved))
+    return made, approved.risk.envelope.max_quantity
+
+
 def test_an_approval_has_an_envelope_and_goes_on() -> None:
     """A calm signal is approved within bounds on the right sides of the price."""
     record = engine().one(buy())
@@ -174,16 +185,55 @@ def test_a_stale_bar_is_refused_however_fresh_its_acceptance() -> None:
     assert record.risk.reasons == (RiskReason.STALE_EVENT,)
 
 
-@pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.REDUCING])
-def test_halted_never_approves(state: TradingState) -> None:
-    """Unless trading is ACTIVE nothing is approved, and the fills still count."""
+def test_halted_never_approves() -> None:
+    """While HALTED nothing is approved, and the fills still count."""
     made = engine()
     approved = made.one(buy())
-    made.control = ControlView(state, 9, current=True)
+    made.control = ControlView(TradingState.HALTED, 9, current=True)
     record = made.one(buy(WARM + 1))
     assert record.risk.reasons == (RiskReason.TRADING_HALTED,)
     assert record.risk.recommendations == (Recommendation.RESUME_TRADING,)
     assert isinstance(made.one(event(approved)), PortfolioUpdate)
+
+
+def test_halted_approves_not_even_what_reduces() -> None:
+    """A position may not be closed while HALTED."""
+    made, _ = long()
+    made.control = ControlView(TradingState.HALTED, 9, current=True)
+    assert made.one(sell(WARM + 1)).risk.reasons == (RiskReason.TRADING_HALTED,)
+
+
+def test_reducing_opens_nothing() -> None:
+    """While REDUCING, neither a first position nor more of one is approved."""
+    made, _ = long()
+    made.control = REDUCING
+    for packet in (buy(WARM + 1), buy(WARM + 1, "B")):
+        record = made.one(packet)
+        assert record.risk.reasons == (RiskReason.TRADING_REDUCING,)
+        assert (record.risk.reserved, record.risk.reducing) == (0.0, False)
+        assert record.envelope.outcome.kind is OutcomeKind.REJECTED
+        assert record.risk.recommendations == (Recommendation.RESUME_TRADING,)
+
+
+def test_reducing_closes_a_position_and_no_more() -> None:
+    """While REDUCING, a signal to the other side sells what is held and opens no short."""
+    made, held_units = long()
+    made.control = REDUCING
+    record = made.one(sell(WARM + 1))
+    assert (record.risk.envelope.side, record.risk.envelope.max_quantity) == (Side.SELL, held_units)
+    assert record.risk.reducing
+    again = made.one(sell(WARM + 2))
+    assert again.risk.reasons[0] in (RiskReason.TRADING_REDUCING, RiskReason.ORDERS_IN_FLIGHT)
+    assert again.risk.reserved == 0.0
+
+
+def test_an_approval_says_whether_it_only_reduces() -> None:
+    """While ACTIVE too: an order that turns a long position short does more than reduce it."""
+    made, held_units = long()
+    opened = made.one(buy(WARM + 1, "B"))
+    turned = made.one(sell(WARM + 1))
+    assert turned.risk.envelope.max_quantity > held_units
+    assert (opened.risk.reducing, turned.risk.reducing) == (False, False)
 
 
 def test_other_accounts_and_symbols_are_unknown() -> None:
