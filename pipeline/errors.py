@@ -3,6 +3,8 @@
 PipelineError
     RetryableError          passing fault: try again in place, with backoff
         BrokerUnavailable
+        FlowLimitReached    as many flows are in flight as may be
+        OutcomePending      a flow has not ended yet
     PoisonError             this record will never work: dead-letter it
         MalformedPacket     bytes that are no valid packet
         InvalidPacket       a packet whose content breaks a rule
@@ -22,9 +24,11 @@ __all__ = [
     "BrokerUnavailable",
     "ConfigurationError",
     "FatalError",
+    "FlowLimitReached",
     "ForeignRecord",
     "InvalidPacket",
     "MalformedPacket",
+    "OutcomePending",
     "OwnershipLost",
     "PipelineError",
     "PoisonError",
@@ -75,6 +79,14 @@ class RetryableError(PipelineError):
 
 class BrokerUnavailable(RetryableError):
     """No Kafka broker answered in time."""
+
+
+class FlowLimitReached(RetryableError):
+    """As many flows are in flight as may be; one that ends makes room."""
+
+
+class OutcomePending(RetryableError):
+    """The flow had not ended by then; it may still."""
 
 
 class PoisonError(PipelineError):
