@@ -46,6 +46,7 @@ from tests.unit.gateway.factories import (
 
 HALTED = Conditions(now=PLANNED_AT, trading=False)
 LATE = Conditions(now=DEADLINE + 1, trading=True)
+BARRED = Conditions(now=PLANNED_AT, trading=True, barred=GatewayReason.ISOLATED)
 SANDBOX = Conditions(now=PLANNED_AT, trading=True, sandbox=True)
 FILLED = Result(OrderEventKind.FILLED, (), 10.0, 100.5, 0.05, "paper-1")
 NOTHING = FlowProgress()
@@ -127,6 +128,7 @@ def test_a_sandbox_leaves_orders_in_flight_alone() -> None:
         (HALTED, OrderEventKind.HALTED, GatewayReason.TRADING_HALTED),
         (LATE, OrderEventKind.EXPIRED, GatewayReason.DEADLINE_PASSED),
         (SANDBOX, OrderEventKind.REJECTED, GatewayReason.SANDBOX),
+        (BARRED, OrderEventKind.HALTED, GatewayReason.ISOLATED),
     ],
 )
 @pytest.mark.parametrize("own_announcement", [False, True])

@@ -11,8 +11,10 @@ import pytest
 from confluent_kafka import Message
 from msgspec.structs import replace
 
+from pipeline.control.fences import NO_FENCES, Fences
 from pipeline.control.state import ControlView, TradingState
 from pipeline.errors import OwnershipLost
+from pipeline.gateway.reasons import GatewayReason
 from pipeline.gateway.state import GatewayFold
 from pipeline.gateway.venue import (
     DuplicateOrder,
@@ -115,9 +117,10 @@ class FakeControl:
     """Says whether trading is on."""
 
     state = TradingState.ACTIVE
+    fences = NO_FENCES
 
     def view(self) -> ControlView:
-        return ControlView(self.state, 2, current=True)
+        return ControlView(self.state, 2, current=True, fences=self.fences)
 
 
 class Owner:
@@ -417,6 +420,42 @@ async def test_without_trading_nothing_is_sent(state: TradingState) -> None:
     await owner.read(*_log(_plan(0)))
     await owner.settle()
     assert ([OrderEventKind.HALTED], []) == (_kinds(log), venue.submitted)
+
+
+@pytest.mark.parametrize(("reducing", "sent"), [(True, 1), (False, 0)])
+async def test_reducing_sends_what_reduces(reducing: bool, sent: int) -> None:
+    """While REDUCING, an order that risk found to reduce a position goes out, no other."""
+    log: list[OrderEvent] = []
+    venue = FakeVenue()
+    owner = Owner(log, venue)
+    owner.control.state = TradingState.REDUCING
+    found = _plan(0)
+    assert found.risk is not None
+    await owner.read(*_log(replace(found, risk=replace(found.risk, reducing=reducing))))
+    await owner.settle()
+    assert sent == len(venue.submitted)
+    if not reducing:
+        assert (GatewayReason.TRADING_REDUCING,) == log[-1].reasons
+
+
+@pytest.mark.parametrize(
+    "fences",
+    [
+        Fences(stages=frozenset({"gateway"})),
+        Fences(symbols=frozenset({"AAPL"})),
+        Fences(sources=frozenset({"market"})),
+    ],
+)
+async def test_what_is_isolated_is_not_sent(fences: Fences) -> None:
+    """Orders of an isolated symbol or source, or of an isolated gateway, end as halted."""
+    log: list[OrderEvent] = []
+    venue = FakeVenue()
+    owner = Owner(log, venue)
+    owner.control.fences = fences
+    await owner.read(*_log(_plan(7)))
+    await owner.settle()
+    assert ([OrderEventKind.HALTED], []) == (_kinds(log), venue.submitted)
+    assert (GatewayReason.ISOLATED,) == log[0].reasons
 
 
 async def test_a_clock_that_jumped_stops_trading() -> None:
