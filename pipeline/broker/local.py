@@ -172,12 +172,13 @@ class LocalBroker:
         cluster_id, version = self._storage.read_format()
         deadline_s = self._machine.now_s() + timeout_s
         while True:
+            late = self._machine.now_s() >= deadline_s
             try:
                 cluster = self._probe(bootstrap, timeout_s=2.0)
             except BrokerUnavailable as error:
                 if self.pid() != pid:
                     return None
-                if self._machine.now_s() >= deadline_s:
+                if late:
                     raise BrokerUnavailable(
                         f"Expected Kafka (process {pid}) to answer at {bootstrap} within"
                         f" {timeout_s:g} s, was silent. Stop it with `cascade broker down`; its"
@@ -186,10 +187,16 @@ class LocalBroker:
                 self._machine.sleep(_POLL_S)
                 continue
             if cluster.cluster_id != cluster_id:
-                raise BrokerUnavailable(
-                    f"Expected cluster {cluster_id} at {bootstrap}, was {cluster.cluster_id}:"
-                    " another Kafka. Stop one of them; `cascade broker down` stops ours."
-                )
+                # Somebody took the port after it was chosen: ours is about to find out, and end.
+                if self.pid() != pid:
+                    return None
+                if late:
+                    raise BrokerUnavailable(
+                        f"Expected cluster {cluster_id} at {bootstrap}, was {cluster.cluster_id}:"
+                        " another Kafka. Stop one of them; `cascade broker down` stops ours."
+                    )
+                self._machine.sleep(_POLL_S)
+                continue
             return Broker(
                 bootstrap,
                 "local",

@@ -141,6 +141,31 @@ def test_port_taken_meanwhile_is_chosen_again(make: Make) -> None:
     assert 2 == len([line for line in machine.commands if "kafka.Kafka" in line])
 
 
+def test_another_kafka_on_the_port_is_waited_out(tmp_path: Path) -> None:
+    """Another Kafka that answers at the port just chosen makes ours end, and choose again."""
+    machine = FakeMachine(java=java, mvn=maven)
+    output = tmp_path / "broker/kafka.out"
+    answers = [Cluster("another", 1), Cluster("another", 1)]
+
+    def probe(bootstrap: str, *, timeout_s: float, properties: object = None) -> Cluster:
+        if not answers:
+            return machine.probe(bootstrap, timeout_s=timeout_s, properties=properties)
+        if len(answers) == 1:
+            machine.processes.clear()
+            output.write_text("java.net.BindException: Address already in use")
+        return answers.pop()
+
+    local = LocalBroker(
+        tmp_path / "broker", resource("docker/kafka/pom.xml"), machine=machine, probe=probe,
+        notice=lambda _: None, cache=tmp_path / "cache",
+    )  # fmt: skip
+
+    started = local.start()
+
+    assert started.pid in machine.processes
+    assert 2 == len([line for line in machine.commands if "kafka.Kafka" in line])
+
+
 def test_broker_that_dies_shows_its_last_words(make: Make) -> None:
     """A process that ends at start is an error that quotes what it printed, and is not retried."""
     machine = FakeMachine(java=java, mvn=maven)
