@@ -12,6 +12,9 @@
 | SYNC_REQUEST, EMERGENCY_BROADCAST | SyncBody | see `pipeline.coordination.epochs` |
 | SYNC_RESPONSE | SyncBody | a system's confirmation, or the end of a synchronisation |
 
+A STATE_UPDATE with a correlation id is no announcement but an acknowledgement of a control command,
+see `pipeline.control.acknowledgement`.
+
 All stand in one partition, so every reader sees them in the same order.
 """
 

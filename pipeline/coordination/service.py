@@ -291,7 +291,9 @@ class CoordinationService:
         timestamp_s = received.timestamp_ms / 1000
         self.directory.observe(timestamp_s, self.monotonic())
         kind = message.message_type
-        if kind in _ANNOUNCING:
+        if kind in _ANNOUNCING and message.correlation_id:
+            pass  # an acknowledgement of a control command, not ours
+        elif kind in _ANNOUNCING:
             self._take_announcement(message, timestamp_s)
         elif kind is MessageType.COORDINATION_REQUEST:
             self._take_request(message)

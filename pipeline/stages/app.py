@@ -17,11 +17,13 @@ from faust.types import AppT
 
 from pipeline.clock import WallClock
 from pipeline.control.reader import ControlReader
+from pipeline.coordination.vocabulary import Role
 from pipeline.events import EventBus
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.acknowledging import Acknowledger
 from pipeline.stages.contract import StageLogic
+from pipeline.stages.coordinated import StagePeer, ViewedLogic
 from pipeline.stages.engine import StageEngine
 from pipeline.stages.fencing import FencedLogic
 from pipeline.stages.gate import ControlGate
@@ -53,6 +55,7 @@ class LogApp(faust.App):
     control: ControlReader
     cascade: Settings
     bus: EventBus
+    peer: StagePeer
 
     def _create_directories(self) -> None:
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
@@ -92,20 +95,32 @@ def log_app(settings: Settings, spec: LogSpec) -> LogApp:
     return app
 
 
-def stage_app(stage: str, logic: StageLogic[Any], settings: Settings | None = None) -> LogApp:
+def stage_app(
+    stage: str,
+    logic: StageLogic[Any],
+    settings: Settings | None = None,
+    *,
+    role: Role = Role.WORKER,
+) -> LogApp:
     """Return the Faust app of a stage.
 
     Args:
         stage: strategic, tactical, risk or execution.
         logic: Its decisions.
         settings: Settings; those of the environment where None.
+        role: As what it is announced to other systems.
     """
     settings = settings or load_settings()
     route = ROUTES[stage]
     app = log_app(settings, route.spec)
-    app.host = LogHost(settings, route.spec, logic, WallClock())
-    engine = StageEngine(route, FencedLogic(logic), app.host, app.control, settings)
+    viewed = ViewedLogic(logic)
+    app.host = LogHost(settings, route.spec, viewed, WallClock())
+    engine = StageEngine(route, FencedLogic(viewed), app.host, app.control, settings)
     serve(app, f"{stage}_rounds", engine.work_off, engine.breaker)
+    app.peer = StagePeer(
+        stage, viewed, app.host, app.control.view, settings, app.bus, app.host.clock, role
+    )
+    _coordinate(app)
     return app
 
 
@@ -151,6 +166,18 @@ def serve(app: LogApp, name: str, work_off: Any, breaker: Breaker | None = None)
         sys.setswitchinterval(_SWITCH_S)
         gate.attach(asyncio.get_running_loop())
         app.control.start()
+
+
+def _coordinate(app: LogApp) -> None:
+    """Announce the stage while the app runs."""
+
+    @app.task
+    async def _announce(app: Any) -> None:
+        app.peer.start()
+
+    @app.on_before_shutdown.connect
+    async def _leave(*_: Any, **__: Any) -> None:
+        await asyncio.to_thread(app.peer.stop)
 
 
 def _pause(host: LogHost, isolated: bool) -> None:  # noqa: FBT001  # a state, not an option

@@ -1,0 +1,220 @@
+"""A stage worker in the coordination: it announces its stage, and answers requests for it.
+
+It answers with what its policy decided last on the `symbol` of `decision_data`, see
+`pipeline.stages.answers`. Nothing is decided anew, nothing is waited for, and the rounds notice
+nothing of it: what was decided is remembered as records are folded, and read from another thread.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline import __version__
+from pipeline.clock import Clock
+from pipeline.control.state import ControlView
+from pipeline.coordination.answers import Abstention, Answer, CoordinationRequest
+from pipeline.coordination.service import CoordinationService
+from pipeline.coordination.systems import LocalSystem, Vitals, process_load
+from pipeline.coordination.vocabulary import Role
+from pipeline.events import EventBus
+from pipeline.packets.vocabulary import OutcomeKind
+from pipeline.settings import Settings
+from pipeline.stages.answers import answer_from
+from pipeline.stages.contract import StageLogic
+from pipeline.stages.routes import ROUTES
+from pipeline.transport.host import LogHost
+
+__all__ = ["StagePeer", "Viewed", "ViewedLogic"]
+
+_WINDOW = 60
+_CAPABILITIES = {
+    "strategic": ("direction", "regime_detection"),
+    "tactical": ("signal_generation", "timing_optimization"),
+    "risk": ("veto", "limits"),
+    "execution": ("order_planning",),
+}
+
+
+@dataclass(slots=True)
+class Viewed:
+    """A stage's state, and its last record with a decision of each symbol."""
+
+    state: Any
+    views: dict[str, Any] = field(default_factory=dict)
+
+
+class ViewedLogic:
+    """A stage's decisions, remembered by symbol; in all else the stage itself.
+
+    The views live and die with the state: who loses a partition has no view of its symbols.
+
+    Args:
+        logic: The stage.
+
+    Attributes:
+        records: Records with an envelope that were folded.
+        failed: Those among them that this stage dead-lettered.
+    """
+
+    def __init__(self, logic: StageLogic[Any]) -> None:
+        self._logic = logic
+        self._part = ROUTES[logic.stage].part
+        self.stage = logic.stage
+        self.records = 0
+        self.failed = 0
+
+    def initial(self) -> Viewed:
+        """Return the state before the first record."""
+        return Viewed(self._logic.initial())
+
+    def decide(self, state: Viewed, inputs: Any, context: Any) -> Any:
+        """Return one item per input; see `StageLogic.decide`."""
+        return self._logic.decide(state.state, inputs, context)
+
+    def apply(self, state: Viewed, record: Any) -> None:
+        """Fold a record, and remember it."""
+        self._logic.apply(state.state, record)
+        envelope = getattr(record, "envelope", None)
+        if envelope is None:
+            return
+        self.records += 1
+        if getattr(record, self._part) is not None:
+            state.views[envelope.symbol] = record
+        elif (
+            (outcome := envelope.outcome) is not None
+            and outcome.kind is OutcomeKind.DEAD_LETTERED
+            and outcome.stage == self.stage
+        ):
+            self.failed += 1
+
+    def dump(self, state: Viewed) -> bytes:
+        """Return the stage's state as bytes; views are not part of it."""
+        return self._logic.dump(state.state)
+
+    def load(self, data: bytes) -> Viewed:
+        """Return the state of `dump`, without views."""
+        return Viewed(self._logic.load(data))
+
+
+class StagePeer:
+    """A worker's part in the coordination, for one stage.
+
+    Processes with several stages share one service.
+
+    Args:
+        stage: The stage.
+        logic: Its decisions.
+        host: Owner of its logs.
+        control: Says what is in force.
+        settings: Settings.
+        bus: Connection to Kafka.
+        clock: Clock.
+        role: Who speaks.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        logic: ViewedLogic,
+        host: LogHost,
+        control: Callable[[], ControlView],
+        settings: Settings,
+        bus: EventBus,
+        clock: Clock,
+        role: Role = Role.WORKER,
+    ) -> None:
+        self._stage = stage
+        self._host = host
+        self._control = control
+        self._clock = clock
+        self._settings = settings
+        self._bus = bus
+        limits = settings.stages.of(stage)
+        self.system = LocalSystem(
+            stage,
+            f"{stage.capitalize()} MARL",
+            role=role,
+            capabilities=_CAPABILITIES[stage],
+            configuration={
+                "worker": host.owner,
+                "build": host.build,
+                "account": settings.account,
+                "budget_ms": round(settings.scaled_budget_ms(stage), 3),
+                "retries": limits.retries,
+            },
+            version=__version__,
+            vitals=_Pulse(logic),
+            handler=self.answer,
+            quick=True,
+        )
+
+    def start(self) -> None:
+        """Announce the stage as soon as a broker answers; waits for nothing."""
+        _SERVICES.enter(self._settings, self._bus, self._clock, self.system)
+
+    def stop(self) -> None:
+        """Say farewell; waits for the broker, up to a few seconds."""
+        _SERVICES.leave(self._settings, self._stage)
+
+    def answer(self, request: CoordinationRequest) -> Answer | Abstention:
+        """Return what the stage says to a request; see `answer_from`."""
+        symbol = str(request.decision_data.get("symbol") or "")
+        views = (ownership.state.views for ownership in list(self._host.owned.values()))
+        record = next((found for each in views if (found := each.get(symbol)) is not None), None)
+        return answer_from(self._stage, record, request, self._control(), self._clock.now_us())
+
+
+class _Pulse:
+    """Load of this process, and the success rate over the last 60 heartbeats."""
+
+    def __init__(self, logic: ViewedLogic) -> None:
+        self._logic = logic
+        self._load = process_load()
+        self._samples: deque[tuple[int, int]] = deque([(0, 0)], maxlen=_WINDOW)
+
+    def __call__(self) -> Vitals:
+        records, failed = self._logic.records, self._logic.failed
+        before_records, before_failed = self._samples[0]
+        self._samples.append((records, failed))
+        done = records - before_records
+        rate = {"success_rate": 1.0 - (failed - before_failed) / done} if done > 0 else {}
+        return Vitals(self._load(), {**rate, "records": float(records)})
+
+
+class _Services:
+    """One service a process and cluster, for as long as a stage of it is announced."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._services: dict[tuple[str | None, str], tuple[CoordinationService, set[str]]] = {}
+
+    def enter(self, settings: Settings, bus: EventBus, clock: Clock, system: LocalSystem) -> None:
+        """Announce a system, as soon as a broker answers."""
+        with self._lock:
+            key = (settings.broker, settings.namespace)
+            if key not in self._services:
+                interval_s = settings.coordination.heartbeat_interval
+                made = CoordinationService(bus, heartbeat_interval_s=interval_s, clock=clock)
+                self._services[key] = (made, set())
+            service, names = self._services[key]
+            names.add(system.system_id)
+        service.add(system)
+        service.start_soon()
+
+    def leave(self, settings: Settings, system_id: str) -> None:
+        """Say farewell for a system; the last one ends the service."""
+        with self._lock:
+            key = (settings.broker, settings.namespace)
+            service, names = self._services.get(key, (None, set()))
+            names.discard(system_id)
+            if service is not None and not names:
+                del self._services[key]
+        if service is not None:
+            service.remove(system_id)
+            if not names:
+                service.close()
+
+
+_SERVICES = _Services()
