@@ -88,6 +88,12 @@ class Collector:
             )
             self.poll()
 
+    def pass_time(self, seconds: float) -> None:
+        """Read on for so long."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            self.poll()
+
     def _take(self, message: Message) -> None:
         topic = self._settings.plain_topic(str(message.topic()))
         partition, offset = int(message.partition() or 0), int(message.offset() or 0)
