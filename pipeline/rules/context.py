@@ -89,7 +89,8 @@ class ValidationContext:
 
     Attributes:
         settings: The settings that the cascade is to run under.
-        now_us: Now, microseconds since the Unix epoch, UTC.
+        now_us: Now, microseconds since the Unix epoch, UTC; 0 in a stage's path, where what comes
+            of a packet must not depend on when it is looked at.
         packet: The packet, where one is validated.
         logs: The newest records of all logs, in a comprehensive validation.
         broker: The broker's state, in a deep one.

@@ -29,7 +29,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -214,14 +214,12 @@ class PacketRule(ValidationRule):
         of: Types of packets that it looks at; all where empty.
         looks_at: Parts of a packet, at least one of which must be there.
         level: How bad a finding is.
-        in_path: As `ValidationRule.in_path`; then `check` takes the packet alone.
+        in_path: As `ValidationRule.in_path`.
         remediation: What to do about a finding.
         with_context: Whether `check` takes the context, too.
     """
 
     needs = Need.PACKET
-    # What its `check` returns is a sentence, so the class attribute says how it is called.
-    _NOTHING: ClassVar[tuple[ValidationResult, ...]] = ()
 
     def __init__(
         self,
@@ -238,7 +236,7 @@ class PacketRule(ValidationRule):
         with_context: bool = False,
     ) -> None:
         super().__init__(rule_id, rule_name, validation_type)
-        self.check = check
+        self._check = check
         self.level = level
         self.in_path = in_path
         self.remediation = remediation
@@ -257,7 +255,7 @@ class PacketRule(ValidationRule):
         packet = context.packet
         if packet is None or not self.looks_at(packet):
             return None
-        failure = self.check(packet, context) if self._with_context else self.check(packet)
+        failure = self._check(packet, context) if self._with_context else self._check(packet)
         return [] if failure is None else [self.finding(failure, packet=packet)]
 
 

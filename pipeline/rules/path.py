@@ -8,11 +8,13 @@ control and the gateway refuse an order outside risk's envelope by themselves, w
 ==================  =====================================================================
 record              rules
 ==================  =====================================================================
-MarketData          data.bar, data.identity, temporal.deadline (`check_market_data`)
+MarketData          data.market: bar, ids, deadline (`check_market_data`)
 StrategicSignal     flow.hop, data.bar, superposition.strategic
 TacticalSignal      flow.hop, data.bar, superposition.tactical
 RiskAssessment      flow.hop, data.bar, security.reservation
 ==================  =====================================================================
+
+flow.hop is data.identity, flow.route and the end of flow.trace at once, to be quick.
 
 Fills and portfolio updates are not stopped here: what happened at the venue has happened, and the
 account must know of it. The validation framework looks at them beside the path.

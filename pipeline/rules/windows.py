@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from msgspec import Struct
-
 from pipeline.errors import PoisonError
 from pipeline.packets.codec import decode, is_marker, journal_head
 from pipeline.rules.oracle import Accepted, LogReading
@@ -44,25 +42,21 @@ class PartitionWindow:
     entries: Sequence[tuple[int, bytes | None]]
 
 
-@dataclass
 class LogWindow:
-    """The newest records of one topic.
+    """The newest records of one topic; they are decoded when they are first asked for.
 
     Args:
         topic: Name without namespace.
         partitions: Its partitions.
         is_log: Whether it is an output log; other topics have no reading rule.
-
-    Attributes:
-        unreadable: Records that count and cannot be read, one a line.
-        foreign: Entries that no owner can have written, one a line.
     """
 
-    topic: str
-    partitions: Mapping[int, PartitionWindow]
-    is_log: bool = True
-    unreadable: list[str] = field(default_factory=list, init=False)
-    foreign: list[str] = field(default_factory=list, init=False)
+    def __init__(
+        self, topic: str, partitions: Mapping[int, PartitionWindow], *, is_log: bool = True
+    ) -> None:
+        self.topic = topic
+        self.partitions = partitions
+        self.is_log = is_log
 
     @property
     def whole(self) -> bool:
@@ -74,31 +68,39 @@ class LogWindow:
         """Offset of the first entry of each partition."""
         return {number: each.start for number, each in self.partitions.items()}
 
-    @cached_property
+    @property
     def records(self) -> Sequence[Accepted]:
         """The records of a log that count, partition by partition, each in order."""
-        return [
-            record
-            for number, window in sorted(self.partitions.items())
-            for record in self._read(number, window)
-        ]
+        return self._content.records
 
-    @cached_property
+    @property
     def packets(self) -> Sequence[Any]:
         """The packets: records that count of a log, all that can be read of another topic."""
-        if self.is_log:
-            return [each.record for each in self.records]
-        return [
-            packet
-            for number, window in sorted(self.partitions.items())
-            for offset, value in window.entries
-            if (packet := self._decoded(number, offset, value)) is not None
-        ]
+        return self._content.packets
 
-    def _read(self, number: int, window: PartitionWindow) -> list[Accepted]:
+    @property
+    def unreadable(self) -> Sequence[str]:
+        """Records that count and cannot be read, one a line."""
+        return self._content.unreadable
+
+    @property
+    def foreign(self) -> Sequence[str]:
+        """Entries of a log that no owner can have written, one a line."""
+        return self._content.foreign
+
+    @cached_property
+    def _content(self) -> "_Content":
+        content = _Content()
+        for number, window in sorted(self.partitions.items()):
+            (self._follow if self.is_log else self._decode)(number, window, content)
+        if self.is_log:
+            content.packets = [each.record for each in content.records]
+        return content
+
+    def _follow(self, number: int, window: PartitionWindow, content: "_Content") -> None:
+        """Read a partition of a log by the reading rule."""
         reading = LogReading(_before(number, window))
         fenced = _fenced(number, window)
-        found = []
         for offset, value in window.entries:
             head = journal_head(value)
             if head is not None and head.epoch in fenced:
@@ -106,19 +108,28 @@ class LogWindow:
             try:
                 record = reading.add(number, offset, value)
             except PoisonError as error:
-                self.unreadable.append(f"{self.topic}[{number}]@{offset}: {error.message}")
+                content.unreadable.append(f"{self.topic}[{number}]@{offset}: {error.message}")
                 continue
             if record is not None:
-                found.append(record)
-        self.foreign += [f"{self.topic}{each}" for each in reading.foreign]
-        return found
+                content.records.append(record)
+        content.foreign += [f"{self.topic}{each}" for each in reading.foreign]
 
-    def _decoded(self, number: int, offset: int, value: bytes | None) -> Struct | None:
-        try:
-            return decode(value)
-        except PoisonError as error:
-            self.unreadable.append(f"{self.topic}[{number}]@{offset}: {error.message}")
-            return None
+    def _decode(self, number: int, window: PartitionWindow, content: "_Content") -> None:
+        for offset, value in window.entries:
+            try:
+                content.packets.append(decode(value))
+            except PoisonError as error:
+                content.unreadable.append(f"{self.topic}[{number}]@{offset}: {error.message}")
+
+
+@dataclass(slots=True)
+class _Content:
+    """What was read of a window."""
+
+    records: list[Accepted] = field(default_factory=list)
+    packets: list[Any] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
 
 def _before(number: int, window: PartitionWindow) -> dict[int, tuple[int, int]] | None:

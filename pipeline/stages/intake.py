@@ -9,7 +9,7 @@ from pipeline.errors import InvalidPacket, PoisonError, RoutingError
 from pipeline.packets.codec import decode_with_parts, is_marker, journal_head
 from pipeline.packets.models import Envelope, OrderEvent, Outcome, PortfolioUpdate
 from pipeline.packets.vocabulary import OutcomeKind
-from pipeline.rules.path import failure_of
+from pipeline.rules.registry import path_check
 from pipeline.settings import Settings
 from pipeline.stages.contract import Input, seal
 from pipeline.stages.fates import Fate
@@ -41,6 +41,7 @@ class Intake:
         self._route = route
         self._settings = settings
         self._event_clock = settings.clock == "event"
+        self._check = path_check(settings)
 
     def take(
         self, ownership: Ownership, taken: Round, now: int
@@ -165,7 +166,7 @@ class Intake:
                 f"Expected {route.reads_type} for {route.stage},"
                 f" was {envelope.packet_type} for {envelope.target_system}"
             )
-        if (failure := failure_of(packet)) is not None:
+        if (failure := self._check(packet)) is not None:
             raise InvalidPacket(failure, packet_id=envelope.packet_id)
         if now > envelope.deadline and not self._event_clock:
             late_ms = (now - envelope.deadline) / 1000

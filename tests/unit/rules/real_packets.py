@@ -8,14 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from msgspec.structs import replace
+
 from pipeline.demo.reference import Reference
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
 from pipeline.market import SampleFeed
 from pipeline.packets.codec import decode, encode
-from pipeline.packets.models import ExecutionPlan
+from pipeline.packets.models import ExecutionPlan, Marker, OrderEvent, PortfolioUpdate
+from pipeline.packets.vocabulary import OrderEventKind
+from pipeline.rules.windows import MARKET, Logs, LogWindow, PartitionWindow
 from pipeline.settings import Settings, load_settings
 
-__all__ = ["first", "run", "run_settings"]
+__all__ = ["entries_of_run", "first", "logs_of", "real_logs", "run", "run_settings"]
 
 _BARS = 600
 
@@ -72,3 +76,69 @@ def first(log: str, part: str) -> Any:
         and each.envelope.flow_id in traded
         and getattr(each, part, None) is not None
     )
+
+
+def real_logs(*, newest: int | None = None) -> Logs:
+    """Return the run as it would stand in Kafka: one partition a topic, a marker opens each log.
+
+    Args:
+        newest: Keep that many entries at the end of each topic; all where None.
+    """
+    return logs_of(entries_of_run(), newest=newest)
+
+
+def logs_of(
+    entries: Mapping[str, Sequence[tuple[int, bytes | None]]], *, newest: int | None = None
+) -> Logs:
+    """Return windows over entries, the newest of each topic."""
+    windows = {}
+    for topic, found in entries.items():
+        kept = list(found if newest is None else found[-newest:])
+        whole = len(kept) == len(found)
+        window = PartitionWindow(0 if whole else kept[0][0], whole, kept)
+        windows[topic] = LogWindow(topic, {0: window}, is_log=topic != MARKET)
+    return Logs(windows)
+
+
+def entries_of_run() -> dict[str, list[tuple[int, bytes | None]]]:
+    """Return (offset, value) of each topic of the run, journals as real owners write them."""
+    at: dict[str, tuple[str, int]] = {}
+    entries: dict[str, list[tuple[int, bytes | None]]] = {
+        MARKET: [(offset, encode(each)) for offset, each in enumerate(run()["market"])]
+    }
+    at.update({each.envelope.packet_id: (MARKET, n) for n, each in enumerate(run()["market"])})
+    fills = [each for each in run()["fills"] if each.kind is not OrderEventKind.SUBMITTING]
+    offsets = {id(each): n + 1 for n, each in enumerate(run()["fills"])}
+    settled = iter(fills)
+    for log in ("strategic", "tactical", "risk", "execution", "fills"):
+        topic = f"cascade.{log}"
+        entries[topic] = [(0, encode(Marker("token", log, 0, "reference", "reference", 0)))]
+        for sequence, record in enumerate(run()[log]):
+            if isinstance(record, PortfolioUpdate):
+                source = ("cascade.fills", offsets[id(next(settled))])
+            elif isinstance(record, OrderEvent):
+                source = at[record.plan_id]
+            else:
+                source = at[record.envelope.parent_id]
+                at[record.envelope.packet_id] = (topic, sequence + 1)
+            entries[topic].append((sequence + 1, encode(_placed(record, sequence, *source))))
+    return entries
+
+
+def _placed(record: Any, sequence: int, topic: str, offset: int) -> Any:
+    """Return a record with the journal of its place."""
+    above = -1 if topic == MARKET else 0
+    journal = replace(
+        record.journal,
+        log_sequence=sequence,
+        epoch=0,
+        input_topic=topic,
+        input_partition=0,
+        input_offset=offset,
+        input_epoch=above,
+        input_sequence=-1 if topic == MARKET else offset - 1,
+        resume_offset=offset + 1,
+        resume_epoch=above,
+        resume_sequence=-1 if topic == MARKET else offset - 1,
+    )
+    return replace(record, journal=journal)
