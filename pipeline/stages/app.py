@@ -7,7 +7,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from pipeline.stages.engine import StageEngine
 from pipeline.stages.fencing import FencedLogic
 from pipeline.stages.gate import ControlGate
 from pipeline.stages.routes import ROUTES
+from pipeline.stages.yielding import yield_to_registered
 from pipeline.transport.faust_consumer import RoundConsumer
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import LogSpec
@@ -56,6 +57,7 @@ class LogApp(faust.App):
     cascade: Settings
     bus: EventBus
     peer: StagePeer
+    breaker: Breaker
 
     def _create_directories(self) -> None:
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,7 @@ class _RoundSchema(faust.Schema):
         return message.value
 
 
-def log_app(settings: Settings, spec: LogSpec) -> LogApp:
+def log_app(settings: Settings, spec: LogSpec, bus: EventBus | None = None) -> LogApp:
     """Return the Faust app for the owner of a log, without host and agent."""
     broker = settings.broker or "127.0.0.1:9092"
     app = LogApp(
@@ -91,7 +93,7 @@ def log_app(settings: Settings, spec: LogSpec) -> LogApp:
     )
     app.cascade = settings
     app.control = ControlReader(settings)
-    app.bus = EventBus(settings=settings)
+    app.bus = bus or EventBus(settings=settings)
     return app
 
 
@@ -101,6 +103,8 @@ def stage_app(
     settings: Settings | None = None,
     *,
     role: Role = Role.WORKER,
+    bus: EventBus | None = None,
+    make_host: Callable[..., LogHost] = LogHost,
 ) -> LogApp:
     """Return the Faust app of a stage.
 
@@ -108,14 +112,18 @@ def stage_app(
         stage: strategic, tactical, risk or execution.
         logic: Its decisions.
         settings: Settings; those of the environment where None.
-        role: As what it is announced to other systems.
+        role: As what it is announced to other systems. A built-in worker steps back while a
+            registered one is announced.
+        bus: Connection to Kafka for what is said beside the packets; None: one of its own.
+        make_host: Makes the owner of its logs.
     """
     settings = settings or load_settings()
     route = ROUTES[stage]
-    app = log_app(settings, route.spec)
+    app = log_app(settings, route.spec, bus)
     viewed = ViewedLogic(logic)
-    app.host = LogHost(settings, route.spec, viewed, WallClock())
+    app.host = make_host(settings, route.spec, viewed, WallClock())
     engine = StageEngine(route, FencedLogic(viewed), app.host, app.control, settings)
+    app.breaker = engine.breaker
     serve(app, f"{stage}_rounds", engine.work_off, engine.breaker)
     app.peer = StagePeer(
         stage, viewed, app.host, app.control.view, settings, app.bus, app.host.clock, role
@@ -174,6 +182,8 @@ def _coordinate(app: LogApp) -> None:
     @app.task
     async def _announce(app: Any) -> None:
         app.peer.start()
+        if app.peer.system.role is Role.WORKER:
+            await yield_to_registered(app.host, app.peer.displaced)
 
     @app.on_before_shutdown.connect
     async def _leave(*_: Any, **__: Any) -> None:

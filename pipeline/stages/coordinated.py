@@ -26,7 +26,10 @@ from pipeline.stages.contract import StageLogic
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.host import LogHost
 
-__all__ = ["StagePeer", "Viewed", "ViewedLogic"]
+__all__ = ["STAGE_WORKER", "StagePeer", "Viewed", "ViewedLogic"]
+
+STAGE_WORKER = "cascade.stage_worker"
+"""Capability of registered systems that decide a stage's packets, so that the built-in yields."""
 
 _WINDOW = 60
 _CAPABILITIES = {
@@ -136,7 +139,9 @@ class StagePeer:
             stage,
             f"{stage.capitalize()} MARL",
             role=role,
-            capabilities=_CAPABILITIES[stage],
+            capabilities=(
+                *_CAPABILITIES[stage], *([STAGE_WORKER] if role is Role.REGISTERED else [])
+            ),
             configuration={
                 "worker": host.owner,
                 "build": host.build,
@@ -157,6 +162,17 @@ class StagePeer:
     def stop(self) -> None:
         """Say farewell; waits for the broker, up to a few seconds."""
         _SERVICES.leave(self._settings, self._stage)
+
+    def displaced(self) -> bool:
+        """Say whether a registered worker of the stage is live."""
+        service = _SERVICES.of(self._settings)
+        if service is None:
+            return False
+        members = service.directory.members(self._stage, service.monotonic())
+        return any(
+            each.said.role is Role.REGISTERED and STAGE_WORKER in each.said.capabilities
+            for each in members
+        )
 
     def answer(self, request: CoordinationRequest) -> Answer | Abstention:
         """Return what the stage says to a request; see `answer_from`."""
@@ -189,6 +205,11 @@ class _Services:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._services: dict[tuple[str | None, str], tuple[CoordinationService, set[str]]] = {}
+
+    def of(self, settings: Settings) -> CoordinationService | None:
+        """Return the service of a cluster; None where there is none."""
+        service, _ = self._services.get((settings.broker, settings.namespace), (None, None))
+        return service
 
     def enter(self, settings: Settings, bus: EventBus, clock: Clock, system: LocalSystem) -> None:
         """Announce a system, as soon as a broker answers."""
