@@ -216,8 +216,38 @@ def test_the_command_line_bootstraps_halts_and_resumes(settings: Settings) -> No
     assert cli.run("resume", "--reason", "go", "--lifts", "0").exit_code == 1
     assert cli.run("resume", "--reason", "go").exit_code == 2
     resumed = cli.run("resume", "--reason", "go", "--lifts", "1", "--json")
-    assert json.loads(resumed.output) == {"kind": "RESUME", "epoch": 2}
+    told = json.loads(resumed.output)
+    assert (told["kind"], told["epoch"], told["in_force"]) == ("RESUME", 2, True)
     assert cli.status()["trading_state"] == "ACTIVE"
+
+
+def test_the_command_line_reduces_isolates_and_releases(settings: Settings) -> None:
+    """Status shows what is fenced off, and a release of nothing fails."""
+    cli = _Cli(settings)
+    assert cli.run("bootstrap", "--reason", "go").exit_code == 0
+    assert cli.run("reduce", "--reason", "rough", "--author", "anybody").exit_code == 0
+    assert cli.run("isolate", "symbol:IBM", "--reason", "odd").exit_code == 0
+    assert cli.run("breaker", "open", "tactical", "--reason", "odd").exit_code == 0
+    status = cli.status()
+    assert (status["trading_state"], status["reduce_epoch"]) == ("REDUCING", 1)
+    assert [(each["scope"], each["kind"], each["epoch"]) for each in status["fences"]] == [
+        ("symbol:IBM", "ISOLATE", 2),
+        ("policy:tactical", "BREAKER_OPEN", 3),
+    ]
+    assert "symbol:IBM isolate since epoch 2 by operator: odd" in cli.run("status").output
+    assert cli.run("release", "symbol:IBM", "--reason", "fine").exit_code == 0
+    assert cli.run("release", "symbol:IBM", "--reason", "fine").exit_code == 1
+    assert cli.run("breaker", "reset", "tactical", "--reason", "fine").exit_code == 0
+    assert cli.run("resume", "--lifts", "1", "--reason", "calm").exit_code == 0
+    assert (cli.status()["trading_state"], cli.status()["fences"]) == ("ACTIVE", [])
+
+
+@pytest.mark.parametrize("scope", ["stage:tactics", "everything", "policy:gateway"])
+def test_the_command_line_refuses_what_is_no_part(scope: str, settings: Settings) -> None:
+    """A fence around nothing is a mistake in the command."""
+    result = _Cli(settings).run("isolate", scope, "--reason", "odd")
+    assert result.exit_code == 2
+    assert "Expected" in result.stderr
 
 
 def test_a_halt_without_a_broker_halts_this_machine(
