@@ -1,34 +1,32 @@
 """A process in the coordination: it announces its systems, answers for them, and knows the others.
 
 One thread of its own sends heartbeats; what arrives is worked off on the bus's reading thread, and
-handlers run on threads of a pool, so that a slow one delays neither.
+handlers run on threads of their own, so that a slow one delays neither.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
 from pipeline.clock import Clock, WallClock
-from pipeline.coordination.answers import CoordinationRequest
 from pipeline.coordination.epochs import Epochs
 from pipeline.coordination.membership import Directory, SystemState
 from pipeline.coordination.messages import (
     Announcement,
-    ReplyBody,
-    RequestBody,
     SyncBody,
     compose,
     new_instance,
     payload_of,
 )
+from pipeline.coordination.responder import Responder
 from pipeline.coordination.systems import LocalSystem
-from pipeline.coordination.vocabulary import TOPIC, CoordinationState, ReplyStatus, Role
+from pipeline.coordination.vocabulary import TOPIC, CoordinationState, Role
 from pipeline.errors import PipelineError, UsageError
 from pipeline.packets.events import CoordinationMessage, MessageType
 
@@ -136,7 +134,9 @@ class CoordinationService:
         self._stopping = threading.Event()
         self._subscription: _Subscription | None = None
         self._thread: threading.Thread | None = None
-        self._pool = ThreadPoolExecutor(most_handlers, "coordination-handler")
+        self._responder = Responder(
+            self.instance, self._systems, self.epochs, self.send, most_handlers
+        )
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -178,7 +178,6 @@ class CoordinationService:
                 return
             self._stopping.set()
             thread, subscription = self._thread, self._subscription
-        self._pool.shutdown(wait=False, cancel_futures=True)
         if thread is not None and thread is not threading.current_thread():
             thread.join(_READY_S)
         if subscription is not None:
@@ -296,7 +295,7 @@ class CoordinationService:
         elif kind in _ANNOUNCING:
             self._take_announcement(message, timestamp_s)
         elif kind is MessageType.COORDINATION_REQUEST:
-            self._take_request(message)
+            self._responder.take(message)
         elif kind in _SYNCHRONISING:
             self._take_sync(message, received.offset)
         for listener in self._listeners.get(kind, ()):
@@ -324,7 +323,9 @@ class CoordinationService:
                     epoch=self.epochs.epoch, emergency_epoch=self.epochs.emergency_epoch, **more,
                 )  # fmt: skip
                 self.send(kind, system.system_id, said)
-            except Exception:
+            except PipelineError as error:
+                _logger.warning("not_announced system=%s why=%s", system.system_id, error)
+            except Exception:  # of the vitals, which may be anybody's
                 _logger.exception("not_announced system=%s", system.system_id)
 
     def _farewell(self, systems: list[LocalSystem]) -> None:
@@ -349,59 +350,6 @@ class CoordinationService:
             self._seen = adopted = True
         if adopted or (said.asks and not own):
             self._announce(MessageType.STATE_UPDATE)
-
-    # -- requests ----------------------------------------------------------------------------------
-
-    def _take_request(self, message: CoordinationMessage) -> None:
-        body = payload_of(message, RequestBody)
-        request = CoordinationRequest(
-            coordination_id=message.message_id,
-            requesting_system=message.sender_system,
-            decision_type=body.decision_type,
-            decision_data=body.decision_data,
-            affected_systems=body.affected_systems,
-            timestamp=message.timestamp,
-            priority=message.priority,
-        )
-        for system_id in body.affected_systems:
-            system = self._systems.get(system_id)
-            if system is None or system.handler is None:
-                continue
-            if self.epochs.in_emergency:
-                self._refuse(system_id, request)
-            elif system.quick:
-                self._answer(system, request)
-            else:
-                self._pool.submit(self._answer, system, request)
-
-    def _refuse(self, system_id: str, request: CoordinationRequest) -> None:
-        why = f"an emergency is in force since epoch {self.epochs.emergency_epoch}"
-        reply = ReplyBody(instance=self.instance, status=ReplyStatus.REFUSED, reason=why)
-        self._send_reply(system_id, request, reply)
-
-    def _answer(self, system: LocalSystem, request: CoordinationRequest) -> None:
-        with self._lock:
-            system.working += 1
-        try:
-            reply = system.reply(request, self.instance)
-        finally:
-            with self._lock:
-                system.working -= 1
-        if reply is not None:
-            self._send_reply(system.system_id, request, reply)
-
-    def _send_reply(self, system_id: str, request: CoordinationRequest, reply: ReplyBody) -> None:
-        more: dict[str, Any] = {
-            "recipient": request.requesting_system,
-            "correlation_id": request.coordination_id,
-            "priority": request.priority,
-        }
-        try:
-            self.send(MessageType.COORDINATION_RESPONSE, system_id, reply, **more)
-        except PipelineError as error:  # e.g. an answer that is too large
-            why = f"its answer could not be sent: {error}"[:1000]
-            failed = ReplyBody(instance=self.instance, status=ReplyStatus.FAILED, reason=why)
-            self.send(MessageType.COORDINATION_RESPONSE, system_id, failed, **more)
 
     # -- synchronisation ---------------------------------------------------------------------------
 

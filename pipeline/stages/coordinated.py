@@ -112,7 +112,8 @@ class StagePeer:
         host: Owner of its logs.
         control: Says what is in force.
         settings: Settings.
-        bus: Connection to Kafka.
+        bus: Connection to Kafka; the service opens another one like it, since processes with
+            several stages go on with it when the app of one has ended.
         clock: Clock.
         role: Who speaks.
     """
@@ -140,7 +141,8 @@ class StagePeer:
             f"{stage.capitalize()} MARL",
             role=role,
             capabilities=(
-                *_CAPABILITIES[stage], *([STAGE_WORKER] if role is Role.REGISTERED else [])
+                *_CAPABILITIES[stage],
+                *([STAGE_WORKER] if role is Role.REGISTERED else []),
             ),
             configuration={
                 "worker": host.owner,
@@ -199,43 +201,58 @@ class _Pulse:
         return Vitals(self._load(), {**rate, "records": float(records)})
 
 
+@dataclass(slots=True)
+class _Shared:
+    """A service, its connection, and the systems that it is there for."""
+
+    service: CoordinationService
+    bus: EventBus
+    names: set[str] = field(default_factory=set)
+
+
 class _Services:
     """One service a process and cluster, for as long as a stage of it is announced."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._services: dict[tuple[str | None, str], tuple[CoordinationService, set[str]]] = {}
+        self._services: dict[tuple[str | None, str], _Shared] = {}
 
     def of(self, settings: Settings) -> CoordinationService | None:
         """Return the service of a cluster; None where there is none."""
-        service, _ = self._services.get((settings.broker, settings.namespace), (None, None))
-        return service
+        shared = self._services.get(_cluster(settings))
+        return None if shared is None else shared.service
 
     def enter(self, settings: Settings, bus: EventBus, clock: Clock, system: LocalSystem) -> None:
         """Announce a system, as soon as a broker answers."""
         with self._lock:
-            key = (settings.broker, settings.namespace)
-            if key not in self._services:
+            shared = self._services.get(_cluster(settings))
+            if shared is None:
+                own = EventBus(settings=bus.settings)
                 interval_s = settings.coordination.heartbeat_interval
-                made = CoordinationService(bus, heartbeat_interval_s=interval_s, clock=clock)
-                self._services[key] = (made, set())
-            service, names = self._services[key]
-            names.add(system.system_id)
-        service.add(system)
-        service.start_soon()
+                made = CoordinationService(own, heartbeat_interval_s=interval_s, clock=clock)
+                shared = self._services[_cluster(settings)] = _Shared(made, own)
+            shared.names.add(system.system_id)
+            shared.service.add(system)
+            shared.service.start_soon()
 
     def leave(self, settings: Settings, system_id: str) -> None:
         """Say farewell for a system; the last one ends the service."""
         with self._lock:
-            key = (settings.broker, settings.namespace)
-            service, names = self._services.get(key, (None, set()))
-            names.discard(system_id)
-            if service is not None and not names:
-                del self._services[key]
-        if service is not None:
-            service.remove(system_id)
-            if not names:
-                service.close()
+            shared = self._services.get(_cluster(settings))
+            if shared is None:
+                return
+            shared.names.discard(system_id)
+            last = not shared.names
+            if last:
+                del self._services[_cluster(settings)]
+        shared.service.remove(system_id)
+        if last:
+            shared.service.close()
+            shared.bus.close()
+
+
+def _cluster(settings: Settings) -> tuple[str | None, str]:
+    return settings.broker, settings.namespace
 
 
 _SERVICES = _Services()
