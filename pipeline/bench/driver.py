@@ -1,0 +1,143 @@
+"""The load: a process of its own that sends packets on a schedule, whatever becomes of them.
+
+Steered by lines of JSON: it reads `Task`s on standard input, answers `{"ready": true}` when the
+packets' bars are made, waits for an empty line, sends, and answers with a `Sent`.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO
+
+import msgspec
+import numpy as np
+from confluent_kafka import KafkaError, Message, Producer
+
+from pipeline.bench.packets import Kind, PacketMaker
+from pipeline.clock import WallClock
+from pipeline.market import MarketBar
+from pipeline.settings import load_settings
+from pipeline.transport.partitioner import partition_of
+
+__all__ = ["Load", "Sent", "Task", "main"]
+
+_HEAD_START_US = 50_000
+_SHORTEST_S = 0.001
+_FLUSH_S = 30.0
+_SECOND_US = 1_000_000
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What a driver sends.
+
+    Attributes:
+        kind: What packets.
+        topic: Real name of the topic.
+        partitions: Its partitions.
+        symbols: How many symbols.
+        timeout_ms: From acceptance to deadline.
+    """
+
+    kind: Kind
+    topic: str
+    partitions: int
+    symbols: int
+    timeout_ms: int
+
+
+class Task(msgspec.Struct, frozen=True):
+    """Send so many packets at a rate.
+
+    Attributes:
+        count: How many.
+        rate: Packets a second.
+    """
+
+    count: int
+    rate: float
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """What became of a task.
+
+    Attributes:
+        first: Number of the first packet.
+        count: How many were handed to Kafka.
+        failed: How many of them it did not take.
+        start_us: When the first was due, microseconds since the Unix epoch, UTC.
+        late_ms_p99: By how much packets were sent later than due.
+        bytes: Size of all values.
+    """
+
+    first: int
+    count: int
+    failed: int
+    start_us: int
+    late_ms_p99: float
+    bytes: int
+
+
+class _Driver:
+    def __init__(self, load: Load) -> None:
+        settings = load_settings()
+        self._load = load
+        self._clock = WallClock()
+        self._maker = PacketMaker(load.kind, load.symbols, load.timeout_ms, settings.account)
+        self._sent = 0
+        self._failed = 0
+        properties = settings.client(
+            client_id=settings.group("bench-load"), acks="all", enable_idempotence=True,
+            max_in_flight_requests_per_connection=1, linger_ms=0,
+            queue_buffering_max_messages=1_000_000, delivery_report_only_error=True,
+        )  # fmt: skip
+        self._producer = Producer(properties)
+
+    def work(self, commands: IO[str], answers: IO[str]) -> None:
+        for line in commands:
+            task = msgspec.json.decode(line, type=Task)
+            bars = self._maker.take(task.count)
+            print('{"ready": true}', file=answers, flush=True)
+            if not commands.readline():
+                return
+            print(msgspec.json.encode(self._send(task, bars)).decode(), file=answers, flush=True)
+
+    def _send(self, task: Task, bars: Sequence[MarketBar]) -> Sent:
+        make, produce, now_us = self._maker.make, self._producer.produce, self._clock.now_us
+        topic, partitions = self._load.topic, self._load.partitions
+        first, self._failed = self._sent, 0
+        late_us = np.zeros(task.count, dtype=np.int64)
+        start_us = now_us() + _HEAD_START_US
+        size = done = 0
+        where: dict[bytes, int] = {}
+        while done < task.count:
+            now = now_us()
+            due = min(task.count, int((now - start_us) * task.rate / _SECOND_US) + 1)
+            for index in range(done, max(done, due)):
+                due_us = start_us + round(index * _SECOND_US / task.rate)
+                key, value = make(bars[index], due_us, now)
+                if key not in where:
+                    where[key] = partition_of(key, partitions)
+                produce(topic, value, key, where[key], on_delivery=self._delivered)
+                late_us[index] = now - due_us
+                size += len(value)
+            done = max(done, due)
+            self._producer.poll(0)
+            next_us = start_us + done * _SECOND_US / task.rate
+            time.sleep(max(_SHORTEST_S, (next_us - now_us()) / _SECOND_US))
+        self._failed += self._producer.flush(_FLUSH_S)
+        self._sent += task.count
+        late_ms = float(np.percentile(late_us, 99)) / 1000 if task.count else 0.0
+        return Sent(first, task.count, self._failed, start_us, late_ms, size)
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failed += 1
+
+
+def main(argument: str) -> None:
+    """Send what standard input asks for, until it ends."""
+    _Driver(msgspec.json.decode(argument, type=Load)).work(sys.stdin, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
