@@ -4,6 +4,7 @@ import pytest
 
 from tests.faults.conftest import BrokerUnderTest
 from tests.faults.frames import Fate, Frame, prefix
+from tests.faults.points import held
 from tests.faults.rig import RECORDS, STAGES, Rig, now_ms
 from tests.faults.verdict import NETWORK_LIMIT_S, Verdict
 
@@ -101,6 +102,28 @@ def _lose(rig: Rig, stage: str, fate: Fate) -> int:
     rig.proxies[stage].rule = rule
     rig.seen.wait(lambda: lost, "an acknowledgement to lose", _LIMIT_S)
     return lost[0]
+
+
+@_stages("late-plans", "gateway")
+def test_plans_that_come_too_late_are_not_sent(rig: Rig, verdict: Verdict, stage: str) -> None:
+    """Control goes on and the session lives, only the plans are held up: they expire unsent."""
+    proxy = rig.proxies[stage]
+
+    def expired() -> int:
+        return sum(each.record.kind == "EXPIRED" for each in rig.seen.records(stage))
+
+    with rig.load(timeout_ms=2000):
+        rig.flows(stage)
+        before = expired()
+        holding = held(proxy, lambda frame: frame.brings(prefix("ExecutionPlan")))
+        rig.seen.wait(holding.is_set, "plans to hold up", _LIMIT_S)
+        rig.seen.pass_time(3.5)
+        released_ms = now_ms()
+        proxy.reset()
+        recovery_s = rig.recovered_s(stage, released_ms, new_owner=False)
+        rig.flows(stage)
+    verdict.give(recovery_s, NETWORK_LIMIT_S, note=f"{expired() - before} orders expired")
+    assert expired() > before
 
 
 @pytest.mark.parametrize("way", [pytest.param("stop", id="broker-restart")])

@@ -1,7 +1,6 @@
 """Two owners of one log at once, workers frozen and woken: log and venue know one owner."""
 
 import signal
-import time
 
 import pytest
 
@@ -130,28 +129,3 @@ def test_a_zombie_gateway_that_believes_itself_the_owner(
         zombie.kill()
         rig.flows("gateway")
     verdict.give(recovery_s, note=f"{rig.refused()} orders refused as known")
-
-
-@_named("late-gateway")
-def test_a_gateway_frozen_past_the_deadlines_sends_nothing(
-    rig: Rig, verdict: Verdict, named: None
-) -> None:
-    """Shorter than its session, so that it stays the owner: its plans expire in its hands."""
-    with rig.load(timeout_ms=2000):
-        rig.flows("gateway")
-        gateway = rig.workers["gateway"]
-        held(rig.proxies["gateway"], lambda frame: frame.acknowledges(prefix("OrderEvent")))
-        gateway.signal(signal.SIGSTOP)
-        frozen_s = time.monotonic()
-        try:
-            rig.proxies["gateway"].reset()
-            owed = rig.seen.count("execution") + 250
-            rig.seen.wait(lambda: rig.seen.count("execution") >= owed, "plans", _LIMIT_S)
-            rig.seen.pass_time(frozen_s + 4.5 - time.monotonic())
-        finally:
-            gateway.signal(signal.SIGCONT)
-            woken_ms = now_ms()
-        recovery_s = rig.recovered_s("gateway", woken_ms, new_owner=False)
-    expired = sum(each.record.kind == "EXPIRED" for each in rig.seen.records("gateway"))
-    verdict.give(recovery_s, note=f"{expired} orders expired")
-    assert expired > 0
