@@ -1,0 +1,97 @@
+"""What `cascade.emergency` tells: each emergency and its course, whoever declared it."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.errors import UsageError
+from pipeline.events import Received
+from pipeline.packets.events import EmergencyCourse, EmergencyEvent
+
+__all__ = ["TOPIC", "Emergency", "Ledger"]
+
+TOPIC = "cascade.emergency"
+
+_DONE = frozenset({EmergencyCourse.RESOLVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Emergency:
+    """One emergency.
+
+    Attributes:
+        event: Its newest record: what was declared, and the last step of its course.
+        history: All its records, oldest first.
+    """
+
+    event: EmergencyEvent
+    history: tuple[EmergencyEvent, ...]
+
+    @property
+    def active(self) -> bool:
+        """Whether it is not over."""
+        return self.event.course not in _DONE
+
+    @property
+    def lasted_s(self) -> float:
+        """From its declaration to its newest record, seconds."""
+        return max(0.0, (self.event.updated_at - self.event.timestamp) / 1e6)
+
+    def passed(self, course: EmergencyCourse) -> bool:
+        """Say whether it has ever been at `course`."""
+        return any(each.course is course for each in self.history)
+
+
+class Ledger:
+    """Folds the records of `cascade.emergency`; thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._emergencies: dict[str, Emergency] = {}
+        self._read: dict[int, int] = {}
+
+    def take(self, received: Received) -> None:
+        """Fold one record; others than emergencies only move the position."""
+        with self._changed:
+            event = received.packet
+            if isinstance(event, EmergencyEvent):
+                before = self._emergencies.get(event.event_id)
+                history = (*before.history, event) if before else (event,)
+                self._emergencies[event.event_id] = Emergency(event, history)
+            self._read[received.partition] = received.offset + 1
+            self._changed.notify_all()
+
+    def wait_through(self, ends: Mapping[int, int], timeout_s: float) -> bool:
+        """Wait until all before `ends`, by partition, is read; return whether it is."""
+        until_s = time.monotonic() + timeout_s
+        with self._changed:
+            while any(self._read.get(partition, 0) < end for partition, end in ends.items()):
+                left_s = until_s - time.monotonic()
+                if left_s <= 0.0:
+                    return False
+                self._changed.wait(left_s)
+        return True
+
+    def find(self, event_id: str) -> Emergency:
+        """Return an emergency.
+
+        Raises:
+            UsageError: If there is none of that id.
+        """
+        with self._changed:
+            found = self._emergencies.get(event_id)
+        if found is None:
+            raise UsageError(f"Expected the id of an emergency, was {event_id!r}; see its status")
+        return found
+
+    @property
+    def all(self) -> tuple[Emergency, ...]:
+        """All emergencies, in the order they were declared."""
+        with self._changed:
+            return tuple(self._emergencies.values())
+
+    @property
+    def active(self) -> tuple[Emergency, ...]:
+        """Those that are not over."""
+        return tuple(each for each in self.all if each.active)

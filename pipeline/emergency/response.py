@@ -1,0 +1,405 @@
+"""The response to emergencies: declared, contained, told, acknowledged, resolved.
+
+Each step is a record on `cascade.emergency`, so every process sees the same course:
+
+    DECLARED -> CONTAINED | UNCONTAINED -> ACKNOWLEDGED -> RESOLVED
+                                 `-> ESCALATED (nobody answered in time)   ROLLED_BACK (undone)
+
+CONTAINED is what was seen, not what was hoped: the commands of `pipeline.emergency.table` stand in
+the control log, every live worker has acknowledged them, and the checks of their success were met
+on the live cascade.
+"""
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from msgspec import structs
+
+from pipeline.clock import Clock, WallClock
+from pipeline.control.latch import Latch
+from pipeline.control.state import TradingStateMachine
+from pipeline.emergency.actions import Give, register_actions, step_of
+from pipeline.emergency.contacts import ContactBook, Message
+from pipeline.emergency.ledger import TOPIC, Emergency, Ledger
+from pipeline.emergency.plans import (
+    Check,
+    Criterion,
+    PlanResult,
+    PlanRunner,
+    RecoveryPlan,
+    Registry,
+    StepResult,
+)
+from pipeline.emergency.table import LEVELS, Containment, containment, recovery_actions
+from pipeline.emergency.undoing import undo
+from pipeline.errors import BrokerUnavailable, PipelineError, UsageError
+from pipeline.events import EventBus
+from pipeline.packets.events import (
+    ControlKind,
+    EmergencyCourse,
+    EmergencyEvent,
+    EmergencyLevel,
+    EmergencyType,
+)
+
+__all__ = ["Declaration", "EmergencyResponse", "LiveView"]
+
+_logger = logging.getLogger(__name__)
+
+_SYNC_S = 10.0
+_TOLD_FROM = EmergencyLevel.CAUTION
+_CRITERIA = {
+    ControlKind.ISOLATE: "isolated",
+    ControlKind.HALT: "halted",
+    ControlKind.REDUCE: "reducing",
+    ControlKind.BREAKER_OPEN: "breaker_open",
+}
+
+
+class LiveView(Protocol):
+    """What is asked of the live cascade; see `LiveCascade`."""
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """What can be looked for, by name."""
+        ...
+
+    def control(self) -> TradingStateMachine:
+        """Return what the control log says now."""
+        ...
+
+    def ends(self, topic: str) -> Mapping[int, int]:
+        """Return the end offsets of a topic by partition."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What somebody declares; see `EmergencyEvent` for the fields."""
+
+    emergency_type: EmergencyType
+    emergency_level: EmergencyLevel
+    source_system: str
+    affected_systems: tuple[str, ...]
+    description: str
+    context: Mapping[str, Any]
+    estimated_impact: str = ""
+    recovery_time_estimate: float = 0.0
+
+
+class EmergencyResponse:
+    """Declares emergencies and follows those of others; thread-safe.
+
+    Args:
+        bus: Connection to Kafka.
+        give: Gives commands, see `Commander.give`.
+        live: Looks at the live cascade.
+        contacts: Whom to tell.
+        response_timeout_s: An emergency that by then is neither contained nor acknowledged is
+            escalated, seconds.
+        attempts: Most attempts at a plan.
+        author: Who gives the automatic commands.
+        clock: Clock.
+        new_id: Returns an id that no other emergency has.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        give: Give,
+        live: LiveView,
+        contacts: ContactBook,
+        *,
+        response_timeout_s: float = 30.0,
+        attempts: int = 3,
+        author: str = "emergency",
+        clock: Clock | None = None,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self._bus = bus
+        self._give = give
+        self._live = live
+        self._contacts = contacts
+        self._timeout_s = response_timeout_s
+        self._author = author
+        self._clock = clock or WallClock()
+        self._new_id = new_id
+        self._lock = threading.RLock()
+        self._subscription: Any = None
+        self._timers: dict[str, threading.Timer] = {}
+        self._running: dict[str, RecoveryPlan] = {}
+        self.ledger = Ledger()
+        self.registry = Registry()
+        register_actions(self.registry, give, contacts, author)
+        self.registry.checks.update(live.checks)
+        self.runner = PlanRunner(self.registry, attempts=attempts)
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    def sync(self) -> Ledger:
+        """Read `cascade.emergency` to its end, and return the ledger.
+
+        Raises:
+            BrokerUnavailable: If that does not work in time.
+        """
+        with self._lock:
+            if self._subscription is None:
+                self._subscription = self._bus.subscribe(TOPIC, self.ledger.take, start="earliest")
+        if not self.ledger.wait_through(self._live.ends(TOPIC), _SYNC_S):
+            raise BrokerUnavailable(f"Expected to read {TOPIC} to its end in {_SYNC_S} s, was not")
+        return self.ledger
+
+    @property
+    def running(self) -> tuple[RecoveryPlan, ...]:
+        """The plans that run in this process now."""
+        with self._lock:
+            return tuple(self._running.values())
+
+    def close(self) -> None:
+        """Stop following; the bus stays open."""
+        with self._lock:
+            subscription, self._subscription = self._subscription, None
+            timers, self._timers = list(self._timers.values()), {}
+        for timer in timers:
+            timer.cancel()
+        if subscription is not None:
+            subscription.close()
+
+    # -- the course of an emergency --------------------------------------------------------------
+
+    def declare(self, declaration: Declaration) -> str:
+        """Declare an emergency, and do at once what the table says; return its id.
+
+        Returns when it is contained, or could not be: at most the response time-out. Contacts are
+        told meanwhile.
+
+        Where the table says halt, the workers of this machine are halted by its latch first, with
+        or without a broker.
+
+        Raises:
+            BrokerUnavailable: If the broker cannot be reached.
+        """
+        commands = containment(
+            declaration.emergency_type, declaration.emergency_level, declaration.affected_systems
+        )
+        event = self._event(declaration, commands)
+        if any(each.kind is ControlKind.HALT for each in commands):
+            Latch.of(self._bus.settings).halt(f"emergency {event.event_id}: {event.description}")
+        self._tell(event, event.description)
+        self._publish(event)
+        if commands:
+            event = self._contain(event, commands)
+        if event.course is not EmergencyCourse.CONTAINED:
+            self._watch(event)
+        return event.event_id
+
+    def acknowledge(self, event_id: str, author: str, note: str = "") -> None:
+        """Note that a person has taken an emergency on.
+
+        Raises:
+            UsageError: If there is none of that id, or it is over.
+        """
+        found = self._active(event_id)
+        self._cancel(event_id)
+        self._step(found.event, EmergencyCourse.ACKNOWLEDGED, author, note)
+
+    def resolve(self, event_id: str, author: str, note: str = "") -> tuple[StepResult, ...]:
+        """End an emergency: take back what was done about it, then say that it is over.
+
+        What another emergency that is still active needs stays.
+
+        Raises:
+            UsageError: If there is none of that id, it is over, or `author` may not take back what
+                was done; then it stays active.
+        """
+        found = self._active(event_id)
+        undone = self._undo(found, author)
+        self._cancel(event_id)
+        self._step(found.event, EmergencyCourse.RESOLVED, author, note, undone)
+        return undone
+
+    def roll_back(self, event_id: str, author: str, note: str = "") -> tuple[StepResult, ...]:
+        """Take back what was done about an emergency, which stays active.
+
+        Raises:
+            UsageError: As `resolve`.
+        """
+        found = self._active(event_id)
+        undone = self._undo(found, author)
+        self._step(found.event, EmergencyCourse.ROLLED_BACK, author, note, undone)
+        return undone
+
+    def escalate(self, event_id: str, note: str) -> None:
+        """Say that people have to act, and tell the contacts again; nothing where it is over."""
+        found = self.sync().find(event_id)
+        if found.active:
+            self._tell(found.event, f"ESCALATED: {note}\n{found.event.description}", "escalated")
+            self._step(found.event, EmergencyCourse.ESCALATED, self._author, note)
+
+    def recover(self, plan: RecoveryPlan) -> PlanResult:
+        """Carry a recovery plan out; escalate where it does not succeed.
+
+        Raises:
+            UsageError: If the plan's emergency is over or not known.
+        """
+        event = self._active(plan.emergency_event.event_id).event
+        event = self._step(event, EmergencyCourse.RECOVERING, self._author, f"plan {plan.plan_id}")
+        result = self._run(plan)
+        note = _summary(result)
+        if result.succeeded:
+            self._step(event, EmergencyCourse.RECOVERED, self._author, note, result.steps)
+            return result
+        if result.rolled_back:
+            self._step(event, EmergencyCourse.ROLLED_BACK, self._author, note, result.steps)
+        self.escalate(event.event_id, f"plan {plan.plan_id} did not succeed: {note}")
+        return result
+
+    # -- doing it --------------------------------------------------------------------------------
+
+    def _contain(self, event: EmergencyEvent, commands: Sequence[Containment]) -> EmergencyEvent:
+        """Carry the commands out as a plan whose success is looked for on the live cascade."""
+        timeout_s = self._timeout_s / 6  # so that several attempts fit
+        plan = self.registry.plan(
+            event,
+            [step_of(each, timeout_s) for each in commands],
+            [Criterion(_CRITERIA[each.kind], each.scope) for each in commands],
+            timeout_s=self._timeout_s,
+            independent=True,
+        )
+        result = self._run(plan)
+        for step in result.steps:
+            if step.step.action == "halt" and step.epoch >= 0:
+                Latch.of(self._bus.settings).settle(step.epoch)  # the log has it now
+        contained = result.succeeded
+        course = EmergencyCourse.CONTAINED if contained else EmergencyCourse.UNCONTAINED
+        return self._step(event, course, self._author, _summary(result), result.steps)
+
+    def _run(self, plan: RecoveryPlan) -> PlanResult:
+        with self._lock:
+            self._running[plan.plan_id] = plan
+        try:
+            return self.runner.run(plan)
+        finally:
+            with self._lock:
+                del self._running[plan.plan_id]
+
+    def _undo(self, emergency: Emergency, author: str) -> tuple[StepResult, ...]:
+        others = [each for each in self.ledger.active if each.event.event_id != _id(emergency)]
+        return undo(emergency, others, self._live.control(), self._give, author)
+
+    def _active(self, event_id: str) -> Emergency:
+        found = self.sync().find(event_id)
+        if not found.active:
+            raise UsageError(f"Expected an emergency that is active, was over: {event_id}")
+        return found
+
+    # -- saying it -------------------------------------------------------------------------------
+
+    def _event(self, declaration: Declaration, commands: tuple[Containment, ...]) -> EmergencyEvent:
+        now_us = self._clock.now_us()
+        return EmergencyEvent(
+            event_id=self._new_id(),
+            emergency_type=declaration.emergency_type,
+            emergency_level=declaration.emergency_level,
+            timestamp=now_us,
+            source_system=declaration.source_system,
+            affected_systems=declaration.affected_systems,
+            description=declaration.description,
+            context=json.dumps(dict(declaration.context), default=str),
+            recovery_actions=recovery_actions(commands),
+            estimated_impact=declaration.estimated_impact,
+            recovery_time_estimate=declaration.recovery_time_estimate,
+            updated_at=now_us,
+            author=declaration.source_system,
+        )
+
+    def _step(
+        self,
+        event: EmergencyEvent,
+        course: EmergencyCourse,
+        author: str,
+        note: str,
+        steps: Sequence[StepResult] = (),
+    ) -> EmergencyEvent:
+        said = structs.replace(
+            event,
+            course=course,
+            updated_at=max(event.updated_at, self._clock.now_us()),
+            author=author,
+            note=note[:4000],
+            steps=_with(event.steps, steps),
+        )
+        self._publish(said)
+        return said
+
+    def _publish(self, event: EmergencyEvent) -> None:
+        at = self._bus.publish(TOPIC, event, key=event.event_id.encode())
+        self.sync().wait_through({at.partition: at.offset + 1}, _SYNC_S)
+
+    def _tell(self, event: EmergencyEvent, body: str, part: str = "declared") -> None:
+        if LEVELS.index(event.emergency_level) < LEVELS.index(_TOLD_FROM):
+            return
+        title = f"{event.emergency_level} {event.emergency_type} at {event.source_system}"
+        affected = ", ".join(event.affected_systems) or "nothing named"
+        text = f"{body}\nAffected: {affected}\nEmergency {event.event_id}"
+        self._contacts.tell(Message(f"{event.event_id}-{part}", title, text))
+
+    # -- escalation ------------------------------------------------------------------------------
+
+    def _watch(self, event: EmergencyEvent) -> None:
+        """Escalate once the response time-out is over and nobody has answered."""
+        if LEVELS.index(event.emergency_level) < LEVELS.index(_TOLD_FROM):
+            return
+        passed_s = (self._clock.now_us() - event.timestamp) / 1e6
+        delay_s = max(0.0, self._timeout_s - passed_s)
+        timer = threading.Timer(delay_s, self._overdue, [event.event_id])
+        timer.daemon = True
+        with self._lock:
+            self._timers[event.event_id] = timer
+        timer.start()
+
+    def _overdue(self, event_id: str) -> None:
+        try:
+            found = self.sync().find(event_id)
+            answered = found.passed(EmergencyCourse.ACKNOWLEDGED)
+            if not answered and not found.passed(EmergencyCourse.CONTAINED):
+                self.escalate(event_id, f"nobody has answered within {self._timeout_s:g} s")
+        except PipelineError as error:
+            _logger.warning("not escalated event_id=%s why=%s", event_id, error)
+
+    def _cancel(self, event_id: str) -> None:
+        with self._lock:
+            timer = self._timers.pop(event_id, None)
+        if timer is not None:
+            timer.cancel()
+
+
+def _id(emergency: Emergency) -> str:
+    return emergency.event.event_id
+
+
+def _summary(result: PlanResult) -> str:
+    seen = "; ".join(finding.seen for finding in result.findings.values())
+    failed = "; ".join(step.detail for step in result.steps if not step.done)
+    return f"{seen}; failed: {failed}" if failed and not result.succeeded else seen
+
+
+def _with(steps: str, results: Sequence[StepResult]) -> str:
+    """Return the record of what was done, with these steps added."""
+    done = json.loads(steps).get("steps", [])
+    done += [
+        {
+            "action": each.step.action,
+            "system": each.step.system,
+            "done": each.done,
+            "epoch": each.epoch,
+            "detail": each.detail[:500],
+        }
+        for each in results
+    ]
+    return json.dumps({"steps": done[-100:]})
