@@ -1,10 +1,13 @@
-"""Figures of latencies, by a high dynamic range histogram."""
+"""Figures of latencies: of a few values exactly, of any number by a histogram."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 from hdrh.histogram import HdrHistogram
+from numpy.typing import NDArray
 
-__all__ = ["LatencyFigures", "Recorder"]
+__all__ = ["LatencyFigures", "Recorder", "figures_of", "percentile"]
 
 _HIGHEST_US = 3_600_000_000
 _DIGITS = 3
@@ -60,3 +63,29 @@ class Recorder:
         )
         mean = self._total_us / self._count / 1000
         return LatencyFigures(self._count, mean, p50, p95, p99, p999, self._longest_us / 1000)
+
+
+def percentile(values: NDArray[np.float64], percent: float) -> float:
+    """Return the least value that `percent` per cent of the values do not exceed.
+
+    Args:
+        values: Values, at least one, in any order.
+        percent: Above 0, up to 100.
+    """
+    rank = _rank(len(values), percent)
+    return float(np.partition(values, rank)[rank])
+
+
+def figures_of(values_ms: NDArray[np.float64]) -> LatencyFigures | None:
+    """Return the exact figures of latencies in milliseconds; None without any."""
+    if not len(values_ms):
+        return None
+    ranks = [_rank(len(values_ms), percent) for percent in (50.0, 95.0, 99.0, 99.9)]
+    ordered = np.partition(values_ms, ranks)
+    p50, p95, p99, p999 = (float(ordered[rank]) for rank in ranks)
+    mean, longest = float(values_ms.mean()), float(values_ms.max())
+    return LatencyFigures(len(values_ms), mean, p50, p95, p99, p999, longest)
+
+
+def _rank(count: int, percent: float) -> int:
+    return max(math.ceil(count * percent / 100 - 1e-9), 1) - 1

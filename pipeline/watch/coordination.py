@@ -1,0 +1,170 @@
+"""What the messages on `cascade.coordination` tell of the coordination's performance; pure."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.coordination.messages import (
+    Announcement,
+    ReplyBody,
+    RequestBody,
+    SyncBody,
+    payload_of,
+)
+from pipeline.coordination.vocabulary import ReplyStatus
+from pipeline.errors import PoisonError
+from pipeline.packets.events import CoordinationMessage, MessageType
+from pipeline.watch.latency import LatencyFigures, figures_of
+
+__all__ = ["CoordinationFigures", "CoordinationWatch"]
+
+_US = 1_000_000
+_MOST = 4096
+_ANNOUNCING = frozenset(
+    {
+        MessageType.HANDSHAKE,
+        MessageType.HEARTBEAT,
+        MessageType.STATE_UPDATE,
+        MessageType.PERFORMANCE_REPORT,
+    }
+)
+# A load is believed for as long as its system counts as connected.
+_LOAD_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinationFigures:
+    """How the coordination did within a window; None where nothing of the kind happened.
+
+    Attributes:
+        requests: Requests that were answered in full, or ran out of time.
+        success_rate: Share of them, 0 to 1, that every affected system answered in time.
+        conflict_resolution_ms: Time from a request to the resolution of its conflict, milliseconds.
+        response_ms: Time from a request to each of its answers, milliseconds.
+        synchronisations_per_minute: Completed synchronisations a minute.
+        message_latency_ms: Time from a message's composition to its place in Kafka, milliseconds;
+            Kafka's clock has whole milliseconds.
+        messages_per_second: Messages a second.
+    """
+
+    requests: int
+    success_rate: float | None
+    conflict_resolution_ms: LatencyFigures | None
+    response_ms: LatencyFigures | None
+    synchronisations_per_minute: float
+    message_latency_ms: LatencyFigures | None
+    messages_per_second: float
+
+
+@dataclass(slots=True)
+class _Request:
+    asked_us: int
+    deadline_us: int
+    missing: set[str]
+
+
+@dataclass(slots=True)
+class _Series:
+    """Values with their moments, the last ones."""
+
+    seen: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_MOST))
+
+    def add(self, now_us: int, value: float) -> None:
+        self.seen.append((now_us, value))
+
+    def since(self, since_us: int) -> list[float]:
+        return [value for at, value in self.seen if at >= since_us]
+
+    def figures(self, since_us: int) -> LatencyFigures | None:
+        return figures_of(np.array(self.since(since_us), dtype=np.float64))
+
+
+class CoordinationWatch:
+    """Follows requests, answers, conflicts, synchronisations and announced loads.
+
+    Times are those of the messages, so that a reader who is late measures the same.
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, _Request] = OrderedDict()
+        self._ended, self._resolved, self._answered = _Series(), _Series(), _Series()
+        self._synchronised, self._latency = _Series(), _Series()
+        self._asked: OrderedDict[str, int] = OrderedDict()
+        self._loads: dict[str, tuple[int, float]] = {}
+        self.malformed = 0
+
+    def take(self, message: CoordinationMessage, appended_ms: int) -> None:
+        """Take a message.
+
+        Args:
+            message: The message.
+            appended_ms: When Kafka had it, milliseconds since the Unix epoch.
+        """
+        now_us = message.timestamp
+        self._latency.add(now_us, max(0.0, appended_ms - now_us / 1000))
+        self._expire(now_us)
+        try:
+            self._take(message, now_us)
+        except PoisonError:
+            self.malformed += 1
+
+    def figures(self, now_us: int, window_s: float) -> CoordinationFigures:
+        """Return the figures of the window that ends now."""
+        self._expire(now_us)
+        since_us = now_us - int(window_s * _US)
+        ended = self._ended.since(since_us)
+        synchronisations = len(self._synchronised.since(since_us))
+        return CoordinationFigures(
+            len(ended),
+            sum(ended) / len(ended) if ended else None,
+            self._resolved.figures(since_us),
+            self._answered.figures(since_us),
+            synchronisations * 60.0 / window_s,
+            self._latency.figures(since_us),
+            len(self._latency.since(since_us)) / window_s,
+        )
+
+    def loads(self, now_us: int) -> dict[str, float]:
+        """Return the load that each connected system announced, 0 to 1."""
+        since_us = now_us - int(_LOAD_S * _US)
+        return {name: load for name, (at, load) in sorted(self._loads.items()) if at >= since_us}
+
+    def _take(self, message: CoordinationMessage, now_us: int) -> None:
+        kind = message.message_type
+        if kind is MessageType.COORDINATION_REQUEST:
+            body = payload_of(message, RequestBody)
+            limit_us = int(message.response_timeout * _US)
+            self._open[message.message_id] = _Request(
+                now_us, now_us + limit_us, set(body.affected_systems)
+            )
+            self._asked[message.message_id] = now_us
+            while len(self._asked) > _MOST:
+                self._asked.popitem(last=False)
+        elif kind is MessageType.COORDINATION_RESPONSE:
+            self._take_answer(message, payload_of(message, ReplyBody), now_us)
+        elif kind is MessageType.CONFLICT_RESOLUTION:
+            if (asked_us := self._asked.get(message.correlation_id)) is not None:
+                self._resolved.add(now_us, max(0, now_us - asked_us) / 1000)
+        elif kind is MessageType.SYNC_RESPONSE:
+            if payload_of(message, SyncBody).complete:
+                self._synchronised.add(now_us, 1.0)
+        elif kind in _ANNOUNCING:
+            load = payload_of(message, Announcement).load
+            if load is not None:
+                self._loads[message.sender_system] = now_us, min(1.0, max(0.0, load))
+
+    def _take_answer(self, message: CoordinationMessage, body: ReplyBody, now_us: int) -> None:
+        request = self._open.get(message.correlation_id)
+        if request is None or body.status is not ReplyStatus.ANSWERED:
+            return
+        self._answered.add(now_us, max(0, now_us - request.asked_us) / 1000)
+        request.missing.discard(message.sender_system)
+        if not request.missing:
+            del self._open[message.correlation_id]
+            self._ended.add(now_us, 1.0)
+
+    def _expire(self, now_us: int) -> None:
+        late = [name for name, each in self._open.items() if each.deadline_us < now_us]
+        for name in late:
+            self._ended.add(self._open.pop(name).deadline_us, 0.0)

@@ -1,0 +1,133 @@
+"""Asks the broker for end offsets and committed offsets, and follows the lag of each system."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from pipeline.errors import BrokerUnavailable
+from pipeline.gateway.worker import GATEWAY_LOG
+from pipeline.kafka_logging import ClientLog
+from pipeline.settings import Settings
+from pipeline.stages.routes import ROUTES
+from pipeline.watch.lag import PartitionLag, SystemLag, together
+
+__all__ = ["INGEST", "SYSTEMS", "Backlog", "OffsetWatch"]
+
+_logger = logging.getLogger(__name__)
+
+INGEST = "cascade.market"
+"""Topic whose end offset tells how much is offered."""
+
+_TIMEOUT_S = 3.0
+_SPECS = {**{name: route.spec for name, route in ROUTES.items()}, "gateway": GATEWAY_LOG}
+SYSTEMS = tuple(_SPECS)
+"""Systems whose lag is followed, in the order of the flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits before each system.
+
+    Attributes:
+        offered: Records ever offered: the end offsets of the ingest topic.
+        systems: Lag of each system.
+    """
+
+    offered: int
+    systems: Mapping[str, SystemLag]
+
+
+class OffsetWatch:
+    """Follows the lag of the stages and the gateway; asking takes a moment, so use a thread.
+
+    Args:
+        settings: Broker and namespace.
+        monotonic: Seconds on a clock that only runs forward.
+    """
+
+    def __init__(self, settings: Settings, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        properties: dict[str, Any] = settings.client(client_id=settings.group("monitor-offsets"))
+        properties["error_cb"] = _noted
+        self._admin = AdminClient(properties, logger=ClientLog(_logger))
+        self._inputs = {
+            name: tuple(settings.topic(each) for each in (spec.subscribed, *spec.joined))
+            for name, spec in _SPECS.items()
+        }
+        self._partitions: list[TopicPartition] = []
+        self._lags: dict[tuple[str, str, int], PartitionLag] = {}
+
+    def look(self) -> Backlog:
+        """Ask the broker, and return what waits.
+
+        Raises:
+            BrokerUnavailable: If it does not answer.
+        """
+        try:
+            # Committed first: what is committed later than the ends were read is no lag.
+            committed = self._committed()
+            ends = self._ends()
+        except KafkaException as error:
+            raise BrokerUnavailable(f"Expected offsets of the broker, was: {error}") from error
+        now_s = self._monotonic()
+        found: dict[str, list[SystemLag]] = {name: [] for name in _SPECS}
+        for name, topics in self._inputs.items():
+            for (topic, partition), end in ends.items():
+                if topic in topics:
+                    key = (name, topic, partition)
+                    lag = self._lags.setdefault(key, PartitionLag())
+                    lag.take(end, committed.get(key, 0 if end == 0 else None), now_s)
+                    found[name].append(lag.now(now_s))
+        ingest = self._settings.topic(INGEST)
+        offered = sum(end for (topic, _), end in ends.items() if topic == ingest)
+        return Backlog(offered, {name: together(lags) for name, lags in found.items()})
+
+    def _committed(self) -> dict[tuple[str, str, int], int]:
+        found: dict[tuple[str, str, int], int] = {}
+        for name, spec in _SPECS.items():
+            asked = [ConsumerGroupTopicPartitions(self._settings.group(spec.group))]
+            (future,) = self._admin.list_consumer_group_offsets(
+                asked, request_timeout=_TIMEOUT_S
+            ).values()
+            try:
+                answer = future.result(_TIMEOUT_S + 1.0)
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    continue
+                raise
+            for each in answer.topic_partitions:
+                if each.error is None and each.offset >= 0:
+                    found[name, each.topic, each.partition] = each.offset
+        return found
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        if not self._partitions:
+            known = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+            wanted = {topic for topics in self._inputs.values() for topic in topics}
+            self._partitions = [
+                TopicPartition(topic, partition)
+                for topic in sorted(wanted & known.keys())
+                for partition in known[topic].partitions
+            ]
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types declared
+        asked = dict.fromkeys(self._partitions, latest)
+        futures = self._admin.list_offsets(asked, request_timeout=_TIMEOUT_S)
+        return {
+            (where.topic, where.partition): int(future.result(_TIMEOUT_S + 1.0).offset)
+            for where, future in futures.items()
+        }
+
+
+def _noted(error: KafkaError) -> None:
+    _logger.debug("kafka client: %s", error)
