@@ -55,7 +55,7 @@ class Outlet(Protocol):
 class KafkaOutlet:
     """The ingest topic of a Kafka broker.
 
-    Idempotent, acks=all, one request in flight and hardly any lingering: what comes in one go, or
+    Idempotent, acks=all, one request in flight and little lingering: what comes in one go, or
     while a request is out, goes into the next, which keeps order and latency and spares the
     broker. Partitions are chosen as Java clients do (`murmur2_random`).
 
@@ -77,7 +77,7 @@ class KafkaOutlet:
             acks="all",
             enable_idempotence=True,
             max_in_flight_requests_per_connection=1,
-            linger_ms=2,
+            linger_ms=5,
             partitioner="murmur2_random",
             message_timeout_ms=60_000,
             reconnect_backoff_ms=50,

@@ -28,7 +28,7 @@ OnProgress = Callable[[int, int], None]
 
 _SECOND_US = 1_000_000
 _SERVE_US = 20_000
-_LEAST_PAUSE_S = 0.004
+_LEAST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.5
 # Records give up by themselves after a minute; who has been stopped waits five seconds.
 _FLUSH_STEP_S = 0.5

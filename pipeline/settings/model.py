@@ -73,8 +73,8 @@ class Settings(BaseSettings):
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
         breaker_open_s: How long it stays open before it probes.
-        gather_ms: How long the first stage waits for more records after one, while they come in
-            numbers; 0 for at once.
+        gather_ms: The longest that a busy worker of the first stage waits for more records; an
+            idle one never waits.
         round_max_records: Most records of one round.
         lane_queue_records: Most records queued in a worker, per lane.
         instance: Name of this worker among those of its stage, the same after a restart; with it
@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0
-    gather_ms: Milliseconds = 12
+    gather_ms: Milliseconds = 20
     round_max_records: Records = 500
     lane_queue_records: Records = 5000
     instance: Annotated[str, Field(max_length=100)] = ""

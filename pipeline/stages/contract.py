@@ -9,7 +9,6 @@ whatever changes the state must be in the record.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -24,8 +23,7 @@ __all__ = ["Context", "Draft", "Input", "Note", "StageLogic", "seal"]
 State = TypeVar("State")
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Struct, frozen=True, gc=False):
     """One record taken from an input partition.
 
     Attributes:
@@ -61,19 +59,17 @@ class Input:
     packet: Any
     error: PoisonError | None
     fate: Outcome | None
-    parts: Mapping[str, bytes] = field(default_factory=dict)
+    parts: Mapping[str, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True, gc=False):
     """What a round is decided under, beside state and inputs."""
 
     control: ControlView
     state_sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True, gc=False):
     """What to record of an input that carries a packet: a packet of this stage.
 
     The engine adds envelope, trace and journal, and carries over the decisions of earlier stages;
@@ -86,13 +82,12 @@ class Draft:
         policy: Which policy decided; None where nobody did.
     """
 
-    parts: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Any] = {}
     outcome: Outcome | None = None
     policy: PolicyStamp | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Struct, frozen=True, gc=False):
     """A record without an envelope, e.g. a portfolio update: `model(journal=..., **fields)`."""
 
     model: type[Struct]

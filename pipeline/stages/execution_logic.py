@@ -5,7 +5,6 @@ are those of the records before each input, so rounds may be cut anywhere.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 from msgspec import Struct
@@ -138,7 +137,7 @@ class ExecutionLogic:
         mandate = _mandate(item.packet, item.now, context.control.trading_state)
         symbol = state.of(item.packet.envelope.symbol)
         decided = plan(mandate, conditions or _BLIND, symbol, self._settings)
-        stamp = policy_stamp(_STAGE, self._sha256, replace(context, state_sequence=sequence))
+        stamp = policy_stamp(_STAGE, self._sha256, context, sequence - context.state_sequence)
         return _draft(item.packet, decided, conditions or _BLIND, stamp)
 
 

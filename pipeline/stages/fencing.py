@@ -7,8 +7,9 @@ record's `control_epoch` names, so a replay finds the same.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pipeline.control.fences import Fences
 from pipeline.control.scope import Scope, ScopeKind

@@ -154,7 +154,7 @@ class RiskLogic:
         trading = context.control.trading_state
         halted = trading is TradingState.HALTED
         reasons = refusals(state, item, item.packet, self._settings, halted=halted)
-        stamp = policy_stamp(_STAGE, self._sha256, replace(context, state_sequence=sequence))
+        stamp = policy_stamp(_STAGE, self._sha256, context, sequence - context.state_sequence)
         reducing = trading is TradingState.REDUCING
         return self._judge(state, item.packet, intent, reasons, stamp, reducing=reducing)
 

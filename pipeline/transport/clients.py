@@ -1,8 +1,7 @@
 """Kafka clients as this engine needs them, in one place, each setting with its reason."""
 
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -93,10 +92,12 @@ def log_producer(settings: Settings, client: str) -> Producer:
     return Producer({**settings.client(**properties), "error_cb": _noted}, logger=_logger)
 
 
-def drain(consumer: Consumer, limit: int, timeout_s: float, gather_s: float = 0.0) -> list[Message]:
+def drain(
+    consumer: Consumer, limit: int, timeout_s: float, gather: Callable[[], None] | None = None
+) -> list[Message]:
     """Return what has arrived, up to `limit`, waiting at most `timeout_s` for the first message.
 
-    After the first it waits `gather_s` for more to come.
+    After the first it calls `gather`, which may wait for more to come.
 
     `consume(n, t)` would wait the whole time for n messages.
 
@@ -107,8 +108,8 @@ def drain(consumer: Consumer, limit: int, timeout_s: float, gather_s: float = 0.
     first = consumer.poll(timeout_s)
     if first is None:
         return []
-    if gather_s > 0.0:
-        time.sleep(gather_s)
+    if gather is not None:
+        gather()
     return list(_valid([first, *consumer.consume(limit - 1, 0.0)] if limit > 1 else [first]))
 
 

@@ -17,7 +17,7 @@ So a zombie may write what it likes, nobody uses it, and all readers agree on th
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.errors import ForeignRecord
 
@@ -26,8 +26,7 @@ __all__ = ["START", "InputPosition", "LogReader", "Position", "RoundCursor", "by
 _NONE: Final = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where to read a log on: the next offset, with the rule's epoch and sequence before it."""
 
     offset: int

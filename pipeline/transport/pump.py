@@ -17,6 +17,7 @@ from pipeline.clock import Clock
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 from pipeline.transport.clients import drain, group_consumer, watermarks
+from pipeline.transport.pacing import Pacing
 from pipeline.transport.rounds import RoundQueue, TopicAndPartition
 
 __all__ = ["InputPump"]
@@ -24,11 +25,6 @@ __all__ = ["InputPump"]
 _logger = logging.getLogger(__name__)
 _IDLE_POLL_S = 0.1
 _BATCH = 1000
-# While records come one upon the other, a moment's wait makes fewer and larger rounds: each round
-# costs two hand-overs between threads, some hundred numpy calls and a request to the broker, in
-# this stage and in all after it.
-_BUSY_S = 0.02
-_GATHER_S = 0.001
 
 
 class InputPump(threading.Thread):
@@ -39,7 +35,7 @@ class InputPump(threading.Thread):
         group: Consumer group, without namespace.
         queue: Where messages go.
         clock: Stamps when they were taken.
-        gather_s: How long to wait for more records after the first, while they come in numbers.
+        gather_s: The longest that records wait for more; see `Pacing`.
         on_assigned: Called with the subscribed partitions that the group assigned.
         on_revoked: Called before they are given back; may block for a while.
         on_failed: Called with the error that ended the thread.
@@ -60,7 +56,7 @@ class InputPump(threading.Thread):
         super().__init__(name=f"pump-{group}", daemon=True)
         self._rounds = rounds
         self._clock = clock
-        self._gather_s = max(gather_s, _GATHER_S)
+        self._pacing = Pacing(gather_s)
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._on_failed = on_failed
@@ -69,7 +65,6 @@ class InputPump(threading.Thread):
         self._stopping = threading.Event()
         self._reading: list[TopicPartition] = []
         self._paused = self._full = self._isolated = False
-        self._drained_at = 0.0
         self._generation = 0
         self.consumer = group_consumer(settings, group)
 
@@ -152,11 +147,13 @@ class InputPump(threading.Thread):
     def _poll(self) -> None:
         self._bound_queue()
         timeout_s = _IDLE_POLL_S if self._reading else 0.02
-        busy = time.monotonic() - self._drained_at < _BUSY_S
-        messages = drain(self.consumer, _BATCH, timeout_s, self._gather_s if busy else 0.0)
+        messages = drain(self.consumer, _BATCH, timeout_s, self._gather)
         if messages:
-            self._drained_at = time.monotonic()
             self._rounds.add(messages, self._clock.now_us(), self._generation)
+
+    def _gather(self) -> None:
+        time.sleep(self._pacing.wait_s(time.monotonic(), self._rounds.work_s))
+        self._pacing.last_s = time.monotonic()
 
     def _bound_queue(self) -> None:
         if self._full:

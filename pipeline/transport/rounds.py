@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pipeline.transport.clients import partition_of
 __all__ = ["Round", "RoundQueue", "TopicAndPartition"]
 
 TopicAndPartition = tuple[str, int]
+_WEIGHT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class RoundQueue:
     Args:
         loop: The loop that takes.
         round_limit: Most messages of one round.
+
+    Attributes:
+        size: Messages that wait.
+        work_s: How long recent rounds took from being taken until the next was asked for.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, round_limit: int) -> None:
@@ -49,7 +55,9 @@ class RoundQueue:
         self._generation = 0
         self._waiting = False
         self._arrived = asyncio.Event()
+        self._taken_s: float | None = None
         self.size = 0
+        self.work_s = 0.0
 
     def add(self, messages: list[Message], received: int, generation: int) -> None:
         """Queue messages; called by the pump thread."""
@@ -72,13 +80,20 @@ class RoundQueue:
 
     async def take(self) -> Round:
         """Return the next round, waiting for its first message."""
+        self._measure()
         while True:
             with self._lock:
                 if self._batches:
+                    self._taken_s = time.monotonic()
                     return self._merge()
                 self._arrived.clear()
                 self._waiting = True
             await self._arrived.wait()
+
+    def _measure(self) -> None:
+        if self._taken_s is not None:
+            self.work_s += _WEIGHT * (time.monotonic() - self._taken_s - self.work_s)
+            self._taken_s = None
 
     def _merge(self) -> Round:
         records: dict[TopicAndPartition, list[Message]] = {}

@@ -29,11 +29,11 @@ left out have probability 0. Ties go to the name first in alphabetical order, as
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any
 
 from msgspec import structs
+from msgspec.structs import replace
 
 from pipeline.errors import InvalidPacket
 from pipeline.packets.identity import client_order_id

@@ -2,11 +2,11 @@
 
 import itertools
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from pipeline.control.state import ControlView, TradingState
 from pipeline.errors import ForeignRecord, RoutingError
