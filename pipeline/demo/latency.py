@@ -1,18 +1,36 @@
 """Latencies of flows, from the moment a record was due to the moment a stage had decided."""
 
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
+
 from pipeline.packets.vocabulary import OutcomeKind
-from pipeline.watch.latency import Recorder
+from pipeline.watch.latency import LatencyFigures, figures_of
 from pipeline.watch.observations import FlowEnd
 
-__all__ = ["Latencies", "passed_all_stages"]
+__all__ = ["Latencies", "Latency", "passed_all_stages"]
 
 
 def passed_all_stages(end: FlowEnd) -> bool:
     """Say whether no stage before execution sealed the flow, so that all four decided."""
     return end.stage == "execution" and end.kind is not OutcomeKind.DEAD_LETTERED
+
+
+class Latency:
+    """All values of one latency: a demo has few enough to keep them and be exact."""
+
+    def __init__(self) -> None:
+        self._values_us = array("q")
+
+    def add(self, latency_us: int) -> None:
+        """Keep one; two clocks may have it below zero, which counts as a microsecond."""
+        self._values_us.append(max(latency_us, 1))
+
+    def figures(self) -> LatencyFigures | None:
+        """Return the figures so far; None without any latency."""
+        return figures_of(np.array(self._values_us, dtype=np.float64) / 1000)
 
 
 class Latencies:
@@ -30,11 +48,10 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        self.end_to_end = Recorder()
-        self.every_flow = Recorder()
-        self.to_fill = Recorder()
-        # Not `setdefault`: making a histogram costs more than all else here.
-        self.stages: defaultdict[str, Recorder] = defaultdict(Recorder)
+        self.end_to_end = Latency()
+        self.every_flow = Latency()
+        self.to_fill = Latency()
+        self.stages: defaultdict[str, Latency] = defaultdict(Latency)
 
     def add_end(self, end: FlowEnd, intended_us: int) -> None:
         """Count the end of a flow that was due at `intended_us`."""
