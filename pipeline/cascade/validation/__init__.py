@@ -1,0 +1,11 @@
+"""The specification's CascadeValidationFramework: rules over packets, logs and broker.
+
+framework   the component
+observer    reads the newest records and the broker's state
+alerts      what becomes of findings on `cascade.alerts`
+"""
+
+from pipeline.cascade.validation.framework import CascadeValidationFramework
+from pipeline.cascade.validation.observer import ClusterObserver, Observer
+
+__all__ = ["CascadeValidationFramework", "ClusterObserver", "Observer"]
