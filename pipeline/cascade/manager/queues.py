@@ -51,9 +51,9 @@ class QueueDepth:
         return [each for each in future.result().topic_partitions if each.offset >= 0]
 
     def _waiting(self, committed: Sequence[TopicPartition], timeout_s: float) -> int:
-        asked = {
-            TopicPartition(each.topic, each.partition): OffsetSpec.latest() for each in committed
-        }
+        # The stubs leave its type out.
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(each.topic, each.partition): latest for each in committed}
         ends = {
             (where.topic, where.partition): future.result().offset
             for where, future in self._admin.list_offsets(asked, request_timeout=timeout_s).items()
