@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import click
@@ -17,10 +16,7 @@ def plain(value: Any) -> Any:
 
     NaN and infinity are null, since JSON has neither.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    value = msgspec.to_builtins(value, str_keys=True)
-    return _finite(value)
+    return _finite(msgspec.to_builtins(value, str_keys=True))
 
 
 def show(value: Any, *, as_json: bool) -> None:
