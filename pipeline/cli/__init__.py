@@ -18,10 +18,14 @@ _COMMANDS = {
     "control": ("pipeline.cli.control:command", "Halt, resume and inspect trading."),
     "demo": ("pipeline.cli.demo:command", "Run the whole pipeline and report on it."),
     "dlq": ("pipeline.cli.dlq:command", "List and inspect dead letters."),
+    "emergency": ("pipeline.cli.emergency:command", "Declare, show and resolve emergencies."),
+    "metrics": ("pipeline.cli.metrics:command", "Say how fast the cascade is."),
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
     "run": ("pipeline.cli.run:command", "Run workers under supervision."),
     "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
+    "status": ("pipeline.cli.status:command", "Say how the cascade is."),
     "topics": ("pipeline.cli.topics:command", "Create and check the topics."),
+    "validate": ("pipeline.cli.validate:command", "Run all rules over the cascade."),
 }
 
 
