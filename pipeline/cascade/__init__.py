@@ -26,7 +26,15 @@ if TYPE_CHECKING:
         SystemStatus,
         whole_round,
     )
-    from pipeline.cascade.performance import CascadePerformanceMonitor
+    from pipeline.cascade.performance import (
+        CascadePerformanceMonitor,
+        CascadePerformanceReport,
+        EvaluationMethod,
+        MetricType,
+        PacketTrace,
+        PerformanceThreshold,
+        RealTimeMetrics,
+    )
     from pipeline.cascade.shared import (
         cascade_manager,
         coordination_engine,
@@ -67,7 +75,15 @@ _PLACES: dict[str, tuple[str, ...]] = {
         "SystemStatus",
         "whole_round",
     ),
-    "pipeline.cascade.performance": ("CascadePerformanceMonitor",),
+    "pipeline.cascade.performance": (
+        "CascadePerformanceMonitor",
+        "CascadePerformanceReport",
+        "EvaluationMethod",
+        "MetricType",
+        "PacketTrace",
+        "PerformanceThreshold",
+        "RealTimeMetrics",
+    ),
     "pipeline.cascade.shared": (
         "cascade_manager",
         "coordination_engine",
@@ -102,6 +118,7 @@ __all__ = [
     "Action",
     "CascadeMetrics",
     "CascadePerformanceMonitor",
+    "CascadePerformanceReport",
     "CascadeState",
     "CascadeStatus",
     "CascadeValidationFramework",
@@ -111,11 +128,16 @@ __all__ = [
     "EmergencyCascadeProtocols",
     "EmergencyLevel",
     "EmergencyType",
+    "EvaluationMethod",
     "FlowOutcome",
     "MARLCoordinationEngine",
     "MessageType",
+    "MetricType",
     "OutcomeKind",
+    "PacketTrace",
     "PerformanceAlert",
+    "PerformanceThreshold",
+    "RealTimeMetrics",
     "RecoveryAction",
     "Superposition",
     "SuperpositionCascadeManager",

@@ -80,7 +80,7 @@ def _component(module: str, name: str, **others: Lazy) -> Callable[[], Any]:
 
 _manager = Lazy("cascade_manager", _component("manager", "SuperpositionCascadeManager"))
 _engine = Lazy("coordination_engine", _component("coordination", "MARLCoordinationEngine"))
-_monitor = Lazy("performance_monitor", _component("performance", "CascadePerformanceMonitor"))
+_monitor = Lazy("performance_monitor", _component("performance", "attached"))
 _framework = Lazy("validation_framework", _component("validation", "CascadeValidationFramework"))
 _protocols = Lazy(
     "emergency_protocols",

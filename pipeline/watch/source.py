@@ -166,9 +166,24 @@ class KafkaFlows:
                 self._note_progress()
                 if self._group is not None and time.monotonic() - committed_s > _COMMIT_S:
                     committed_s = time.monotonic()
-                    consumer.commit(asynchronous=True)
+                    self._commit(consumer)
         finally:
+            self._commit(consumer)
             consumer.close()
+
+    def _commit(self, consumer: Consumer) -> None:
+        """Note what was taken, for the next reader of the group."""
+        if self._group is None or not self.connected:
+            return
+        try:
+            positions = [
+                TopicPartition(each.topic, each.partition, self._next[each.partition])
+                for each in consumer.assignment()
+            ]
+            if positions:
+                consumer.commit(offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            _logger.debug("monitor could not commit: %s", error)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Fix where to begin: what comes later must not be missed, even before the first fetch."""
@@ -186,7 +201,8 @@ class KafkaFlows:
         self.connected = True
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        del consumer, partitions
+        del partitions
+        self._commit(consumer)
         self.connected = False
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[int, int]:
