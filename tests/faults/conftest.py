@@ -1,5 +1,8 @@
 """Fixtures of the fault tests: a broker to stop, a pipeline behind proxies, verdicts."""
 
+import os
+import signal
+import subprocess
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -38,6 +41,14 @@ class BrokerUnderTest:
     def stop(self) -> None:
         """Stop it; its data stays."""
         broker.down(self._settings)
+
+    def kill(self) -> None:
+        """Kill it where it stands."""
+        if self.own.pid is not None:
+            os.kill(self.own.pid, signal.SIGKILL)
+        elif self.own.container is not None:
+            command = ["docker", "kill", self.own.container]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
 
     def start(self) -> None:
         """Start it again."""

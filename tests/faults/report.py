@@ -6,6 +6,7 @@ objects to, and recovery was within its limit; else pytest's own.
 
 import argparse
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -44,13 +45,18 @@ class Results:
         if not self.reports:
             return
         terminalreporter.section("faults")
+        # A worker that starts again among fifteen others takes its time: say so beside the times.
+        terminalreporter.write_line(
+            f"{os.cpu_count()} cores, load average {os.getloadavg()[1]:.1f} over five minutes"
+        )
         terminalreporter.write_line(
             f"{'fault':32} {'verdict':8}{'recovery':>10}{'limit':>8}{'lost':>6}{'doubled':>9}  note"
         )
         for each in self.reports:
             recovery = "-" if each.recovery_s is None else f"{each.recovery_s:.1f} s"
+            limit = "-" if each.recovery_s is None else f"{each.limit_s:.0f} s"
             terminalreporter.write_line(
-                f"{each.fault:32} {self.verdict(each):8}{recovery:>10}{each.limit_s:>6.0f} s"
+                f"{each.fault:32} {self.verdict(each):8}{recovery:>10}{limit:>8}"
                 f"{each.lost:>6}{each.doubled:>9}  {each.note}"
             )
 
@@ -67,6 +73,8 @@ class Results:
             "lost": sum(each.lost for each in self.reports),
             "doubled": sum(each.doubled for each in self.reports),
             "slowest_recovery_s": max(times, default=None),
+            "cores": os.cpu_count(),
+            "load_average": round(os.getloadavg()[1], 1),
             "faults": [
                 {**msgspec.structs.asdict(each), "verdict": verdict}
                 for each, verdict in zip(self.reports, verdicts, strict=True)
@@ -77,9 +85,7 @@ class Results:
 
 def _without(report: pytest.TestReport) -> FaultReport:
     """Return the report of a test that gave none: it is no fault of its own, or it broke off."""
-    name = report.nodeid.rpartition("::")[2]
-    if "[" in name:
-        name = name.partition("[")[2].rstrip("]")
+    name = report.nodeid.rpartition("::")[2].removeprefix("test_")
     said = report.longreprtext.strip().splitlines() if report.failed else []
     return FaultReport(name, None, 0.0, 0, 0, [line[:300] for line in said[-_FIRST_LINES:]])
 
