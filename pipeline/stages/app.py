@@ -183,7 +183,8 @@ def _coordinate(app: LogApp) -> None:
     async def _announce(app: Any) -> None:
         app.peer.start()
         if app.peer.system.role is Role.WORKER:
-            await yield_to_registered(app.host, app.peer.displaced)
+            settled = lambda: not app.consumer.assignment()  # noqa: E731  # one line says it
+            await yield_to_registered(app.host, app.peer.displaced, settled)
 
     @app.on_before_shutdown.connect
     async def _leave(*_: Any, **__: Any) -> None:

@@ -9,8 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from confluent_kafka import KafkaException
-
 from pipeline.transport.host import LogHost
 
 __all__ = ["yield_to_registered"]
@@ -19,26 +17,28 @@ _logger = logging.getLogger(__name__)
 _LOOK_S = 0.25
 
 
-async def yield_to_registered(host: LogHost, displaced: Callable[[], bool]) -> None:
+async def yield_to_registered(
+    host: LogHost, displaced: Callable[[], bool], settled: Callable[[], bool]
+) -> None:
     """Keep a worker out of its group while it is displaced; runs until cancelled.
 
     Args:
         host: Owner of the worker's logs.
         displaced: Says whether a registered worker of the stage is live.
+        settled: Says whether the worker has given back what it was assigned.
     """
-    out = False
+    out = was_settled = False
     while True:
         await asyncio.sleep(_LOOK_S)
-        if displaced() == out:
+        # Giving back discards what the pump was told meanwhile, a new subscription among it.
+        may_return, was_settled = was_settled, settled()
+        if displaced() == out or getattr(host, "pump", None) is None:
             continue
-        try:
-            if out:
-                host.subscribe()
-            else:
-                await asyncio.to_thread(host.pump.consumer.unsubscribe)
-        except (AttributeError, KafkaException, RuntimeError) as error:
-            # Not started yet, or on its way out: the next look tells.
-            _logger.debug("cannot yield stage=%s why=%r", host.spec.stage, error)
+        if not out:
+            host.pump.unsubscribe()
+        elif may_return:
+            host.subscribe()
+        else:
             continue
         out = not out
         _logger.warning("%s stage=%s", "stepped_back" if out else "came_back", host.spec.stage)

@@ -88,6 +88,10 @@ class InputPump(threading.Thread):
             )
         )
 
+    def unsubscribe(self) -> None:
+        """Leave the group; `subscribe` joins it again."""
+        self._do(self.consumer.unsubscribe)
+
     def read(self, positions: Mapping[TopicAndPartition, int], generation: int) -> None:
         """Read the inputs on from `positions`; their messages carry `generation`."""
         partitions = [TopicPartition(*where, offset) for where, offset in positions.items()]
