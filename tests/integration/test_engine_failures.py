@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.packets.codec import decode_as, encode
-from pipeline.packets.models import StrategicSignal
+from pipeline.packets.models import Snapshot, StrategicSignal
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.replay import collect
 from pipeline.rules import oracle
@@ -15,6 +15,8 @@ from pipeline.settings import Settings
 from pipeline.stages.fates import Fate
 from pipeline.topics import TopicFile
 from pipeline.topics import apply as apply_topics
+from pipeline.transport import snapshots
+from pipeline.transport.clients import log_consumer
 from tests.kafka_workers import (
     StartWorker,
     as_bytes,
@@ -157,10 +159,11 @@ def test_a_snapshot_stands_for_the_log_before_it(
     values = _send(settings, [("GOOD", number) for number in range(50)])
     first = start_worker("strategic", settings)
     _await(settings, ("GOOD", 49))
-    wait_until(lambda: sum(end_offsets(settings, "cascade.strategic.snapshots").values()), "one")
+    busy = max(range(4), key=end_offsets(settings, "cascade.strategic").__getitem__)
+    wait_until(lambda: _snapshot_sequence(settings, busy) == 49, "a snapshot of all")
     first.stop()
     before = end_offsets(settings, "cascade.strategic")
-    _delete_before_last(settings, "cascade.strategic", before)
+    _delete_what_snapshots_hold(settings, "cascade.strategic", before)
     second = start_worker("strategic", settings)
     second.wait_for("took_over")
     send(settings, "cascade.market", [(b"one key", values[49])])
@@ -184,12 +187,28 @@ def test_a_snapshot_stands_for_the_log_before_it(
     assert "WARMUP" != fresh.strategic.regime
 
 
-def _delete_before_last(settings: Settings, topic: str, ends: dict[int, int]) -> None:
-    """Delete all but the last record of each partition, which the snapshot's position may need."""
+def _newest_snapshot(settings: Settings, partition: int) -> Snapshot | None:
+    consumer = log_consumer(settings, "snapshot-reader")
+    try:
+        topic = settings.topic("cascade.strategic.snapshots")
+        found = snapshots.latest(consumer, topic, partition, 10.0)
+    finally:
+        consumer.close()
+    return None if found is None else found[0]
+
+
+def _snapshot_sequence(settings: Settings, partition: int) -> int:
+    head = _newest_snapshot(settings, partition)
+    return -1 if head is None else head.log_sequence
+
+
+def _delete_what_snapshots_hold(settings: Settings, topic: str, ends: dict[int, int]) -> None:
+    """Delete the records of each partition that come before its newest snapshot's position."""
+    heads = {partition: _newest_snapshot(settings, partition) for partition in ends}
     places = [
-        TopicPartition(settings.topic(topic), partition, max(0, end - 1))
-        for partition, end in ends.items()
-        if end > 1
+        TopicPartition(settings.topic(topic), partition, head.log_offset + 1)
+        for partition, head in heads.items()
+        if head is not None
     ]
     admin = AdminClient(settings.client())
     for future in admin.delete_records(places).values():
