@@ -16,12 +16,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 from urllib.parse import quote
 
 from pipeline.errors import UsageError
 
-__all__ = ["Contact", "ContactBook", "Delivery", "Message", "channel_of"]
+__all__ = ["Channel", "Contact", "ContactBook", "Delivery", "Message", "channel_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -66,12 +65,8 @@ class Delivery(StrEnum):
     FAILED = "FAILED"
 
 
-class Channel(Protocol):
-    """A way to a contact."""
-
-    def __call__(self, message: Message) -> bool:
-        """Tell them; return whether they were told. May take seconds, and may raise."""
-        ...
+Channel = Callable[[Message], bool]
+"""Tells a contact, and returns whether they were told. May take seconds, and may raise."""
 
 
 def channel_of(contact: Contact) -> Channel:

@@ -289,8 +289,7 @@ class EmergencyResponse:
                 del self._running[plan.plan_id]
 
     def _undo(self, emergency: Emergency, author: str) -> tuple[StepResult, ...]:
-        others = [each for each in self.ledger.active if each.event.event_id != _id(emergency)]
-        return undo(emergency, others, self._live.control(), self._give, author)
+        return undo(emergency, self.ledger.all, self._live.control(), self._give, author)
 
     def _active(self, event_id: str) -> Emergency:
         found = self.sync().find(event_id)
@@ -377,10 +376,6 @@ class EmergencyResponse:
             timer = self._timers.pop(event_id, None)
         if timer is not None:
             timer.cancel()
-
-
-def _id(emergency: Emergency) -> str:
-    return emergency.event.event_id
 
 
 def _summary(result: PlanResult) -> str:

@@ -1,7 +1,7 @@
 """Taking back what was done about an emergency, and nothing else.
 
-Only what still stands by this emergency's own command is taken back: a newer HALT or ISOLATE is
-somebody else's. What another active emergency has asked for too, stays for it.
+Only what still stands by a command of an emergency is taken back: a newer HALT or ISOLATE is
+somebody else's. What another active emergency has asked for too, stays until that one ends.
 """
 
 import json
@@ -22,7 +22,7 @@ _PUTS_UP = frozenset({"isolate", "fall_back", "halt", "reduce", "open_breaker"})
 
 def undo(
     emergency: Emergency,
-    others: Sequence[Emergency],
+    all_known: Sequence[Emergency],
     machine: TradingStateMachine,
     give: Give,
     author: str,
@@ -31,7 +31,7 @@ def undo(
 
     Args:
         emergency: The emergency.
-        others: Those that are active beside it.
+        all_known: All emergencies, over or not.
         machine: What the control log says.
         give: Gives commands.
         author: Who takes it back.
@@ -39,15 +39,18 @@ def undo(
     Raises:
         UsageError: If `author` may not.
     """
-    needed = {(each["action"], each["system"]) for other in others for each in _done(other)}
-    reason = f"emergency {emergency.event.event_id} is over"
+    event_id = emergency.event.event_id
+    others = [each for each in all_known if each.event.event_id != event_id]
+    needed = {key for each in others if each.active for key, _ in _done(each)}
+    # Of two emergencies with one fence, the newer one's command stands, and either may end last.
+    epochs = {done for each in (*others, emergency) for done in _done(each)}
+    reason = f"emergency {event_id} is over"
     results = []
-    for each in reversed(_done(emergency)):
-        action, system, epoch = each["action"], each["system"], int(each["epoch"])
-        found = _counterpart(action, system, epoch, machine)
-        if found is None:
+    for action, system in dict.fromkeys(key for key, _ in reversed(_done(emergency))):
+        found = _counterpart(action, system, machine)
+        if found is None or ((action, system), found[2]) not in epochs:
             continue
-        kind, scope = found
+        kind, scope, epoch = found
         step = RecoveryStep(_name(kind), system, {"lifts_epoch": epoch})
         if (action, system) in needed:
             results.append(StepResult(step, False, "another active emergency needs it"))
@@ -57,19 +60,20 @@ def undo(
     return tuple(results)
 
 
-def _done(emergency: Emergency) -> list[dict[str, str]]:
-    """Return the steps of an emergency that put something up, as its newest record tells."""
+def _done(emergency: Emergency) -> list[tuple[tuple[str, str], int]]:
+    """Return what an emergency put up, as ((action, system), epoch), oldest first."""
     steps: list[dict[str, str]] = json.loads(emergency.event.steps).get("steps", [])
-    return [each for each in steps if each["action"] in _PUTS_UP and int(each["epoch"]) >= 0]
+    found = [((each["action"], each["system"]), int(each["epoch"])) for each in steps]
+    return [each for each in found if each[0][0] in _PUTS_UP and each[1] >= 0]
 
 
 def _counterpart(
-    action: str, system: str, epoch: int, machine: TradingStateMachine
-) -> tuple[ControlKind, str] | None:
-    """Return the command that takes a step back; None where it does not stand any more."""
+    action: str, system: str, machine: TradingStateMachine
+) -> tuple[ControlKind, str, int] | None:
+    """Return (kind, scope, epoch) that takes an action back; None where nothing of it stands."""
     if action in ("halt", "reduce"):
         standing = machine.halt_epoch if action == "halt" else machine.reduce_epoch
-        return (ControlKind.RESUME, EVERYTHING) if standing == epoch else None
+        return None if standing < 0 else (ControlKind.RESUME, EVERYTHING, standing)
     scope = scope_of(system)
     if scope is None:
         return None
@@ -77,9 +81,10 @@ def _counterpart(
         scope = Scope.parse(f"policy:{scope.name}")
     opened = action == "open_breaker"
     fence = machine.fences.breaker(scope) if opened else machine.fences.isolated(scope)
-    if fence is None or fence.epoch != epoch:
+    if fence is None:
         return None
-    return (ControlKind.BREAKER_RESET if opened else ControlKind.RELEASE), str(scope)
+    kind = ControlKind.BREAKER_RESET if opened else ControlKind.RELEASE
+    return kind, str(scope), fence.epoch
 
 
 def _name(kind: ControlKind) -> str:
