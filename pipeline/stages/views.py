@@ -27,6 +27,8 @@ __all__ = [
     "unpack",
 ]
 
+_FIRST, _SECOND, _THIRD = ACTIONS
+
 
 def bars_of(packets: Sequence[Any]) -> FloatArray:
     """Return the bars of packets as [n, 5]: open, high, low, close, volume."""
@@ -36,7 +38,9 @@ def bars_of(packets: Sequence[Any]) -> FloatArray:
 
 def distributions(rows: FloatArray) -> list[Mapping[str, float]]:
     """Return each row of [n, 3] as a distribution over the named actions."""
-    return [dict(zip(ACTIONS, row, strict=True)) for row in rows.tolist()]
+    return [
+        {_FIRST: first, _SECOND: second, _THIRD: third} for first, second, third in rows.tolist()
+    ]
 
 
 def agent_views(

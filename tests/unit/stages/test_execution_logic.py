@@ -143,6 +143,7 @@ def test_halted_plans_nothing(state: TradingState, reason: ExecutionReason) -> N
 def test_reducing_plans_what_reduces(state: str, passes: bool) -> None:
     """While REDUCING, a flow that risk found to reduce a position gets its orders."""
     packet = assessed()
+    assert packet.risk is not None
     reducing = structs.replace(packet, risk=structs.replace(packet.risk, reducing=True))
     made = engine()
     made.control = ControlView(TradingState(state), 5, current=True)
