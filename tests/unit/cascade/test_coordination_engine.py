@@ -184,6 +184,23 @@ def test_a_silent_peer_costs_its_time_and_counts_for_nothing(make: MakeEngine) -
     assert result.missing["tactical"].startswith("no answer within")
 
 
+def test_a_peer_that_goes_while_it_is_asked_is_not_waited_for(
+    topics: FakeTopics, make: MakeEngine
+) -> None:
+    """The request fails as soon as nobody is left who could answer it."""
+    go = threading.Event()
+    gone = peer(make, tactical=lambda _: "BUY" if go.wait(LONG_S) else None)
+    engine = make()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(ask, engine, "tactical", timeout_s=20.0)
+        eventually(lambda: sent(topics, MessageType.COORDINATION_REQUEST), "the request")
+        gone.close()
+
+        missing = future.result(LONG_S).missing
+        assert {"tactical": "disconnected while it was asked"} == missing
+    go.set()
+
+
 def test_late_answers_belong_to_their_own_request(make: MakeEngine) -> None:
     """An answer to the request before never answers the one after."""
     turns = [threading.Event(), threading.Event()]
@@ -363,7 +380,7 @@ def test_an_emergency_ends_what_is_in_flight(topics: FakeTopics, make: MakeEngin
     peer(make, tactical=lambda _: "BUY" if go.wait(LONG_S) else None)
     engine = make()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(ask, engine, "tactical", timeout_s=3600.0)
+        future = pool.submit(ask, engine, "tactical", timeout_s=20.0)
         eventually(lambda: sent(topics, MessageType.COORDINATION_REQUEST), "the request")
 
         make().synchronize(SyncProtocol.EMERGENCY_SYNC, reason="drill")
@@ -415,7 +432,7 @@ def test_closing_wakes_who_waits(topics: FakeTopics, make: MakeEngine) -> None:
     peer(make, tactical=lambda _: "BUY" if go.wait(LONG_S) else None)
     engine = make()
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(ask, engine, "tactical", timeout_s=3600.0)
+        future = pool.submit(ask, engine, "tactical", timeout_s=20.0)
         eventually(lambda: sent(topics, MessageType.COORDINATION_REQUEST), "the request")
         engine.close()
 

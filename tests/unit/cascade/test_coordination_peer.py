@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.cascade.coordination.peer import fixed, load_handler
-from pipeline.coordination.answers import Answer, CoordinationRequest
+from pipeline.coordination.answers import Answer, CoordinationRequest, as_answer
 from pipeline.errors import InvalidPacket, UsageError
 
 REQUEST = CoordinationRequest(
@@ -23,7 +23,8 @@ def test_a_fixed_answer_is_checked_once_and_given_always() -> None:
 
 def test_a_handler_is_found_by_its_name() -> None:
     """module:function is imported, and anything else is refused with what was expected."""
-    assert load_handler("pipeline.coordination.answers:as_answer")
+    found: object = load_handler("pipeline.coordination.answers:as_answer")
+    assert found is as_answer
     for name in ("nothing", "no_such_module:answer", "pipeline.coordination.answers:none", ":x"):
         with pytest.raises(UsageError, match="Expected a handler"):
             load_handler(name)

@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
-from pipeline.coordination.messages import Announcement, ReplyBody, RequestBody, payload_of
+from pipeline.coordination.messages import (
+    Announcement,
+    ReplyBody,
+    RequestBody,
+    SyncBody,
+    payload_of,
+)
 from pipeline.coordination.service import CoordinationService
 from pipeline.coordination.systems import LocalSystem, Vitals, process_load
-from pipeline.coordination.vocabulary import TOPIC, CoordinationState, ReplyStatus
+from pipeline.coordination.vocabulary import (
+    TOPIC,
+    CoordinationState,
+    ReplyStatus,
+    SyncProtocol,
+)
 from pipeline.errors import UsageError
 from pipeline.packets.events import CoordinationMessage, MessageType
 from tests.unit.cascade.fake_bus import FakeBus, FakeTopics
@@ -185,6 +196,19 @@ def test_no_handler_and_none_are_no_answer(topics: FakeTopics, join: Join) -> No
     ask(join(), "mute", "quiet", "tactical")
 
     assert ["tactical"] == [sender for sender, _ in replies(topics)]
+
+
+def test_requests_are_refused_in_an_emergency(topics: FakeTopics, join: Join) -> None:
+    """Whoever asks without knowing of it is told, and no handler runs."""
+    service = join(LocalSystem("tactical", handler=lambda _: "BUY", quick=True))
+    body = SyncBody(instance="other", protocol=SyncProtocol.EMERGENCY_SYNC, reason="drill")
+    service.post(service.compose(MessageType.EMERGENCY_BROADCAST, "other", body))
+
+    ask(service, "tactical")
+
+    ((_, reply),) = replies(topics)
+    assert ReplyStatus.REFUSED is reply.status
+    assert CoordinationState.EMERGENCY is join().systems()["tactical"].state
 
 
 def test_coroutines_are_awaited(topics: FakeTopics, join: Join) -> None:
