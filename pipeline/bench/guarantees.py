@@ -8,7 +8,7 @@ restarts has an empty state, and the at-least-once one repeats records.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import (
@@ -28,7 +28,7 @@ from pipeline.transport.journal import Ownership
 from pipeline.transport.layout import partition_counts
 from pipeline.transport.log import InputPosition, Position
 from pipeline.transport.pump import InputPump
-from pipeline.transport.rounds import RoundQueue, TopicAndPartition
+from pipeline.transport.rounds import Round, RoundQueue, TopicAndPartition
 
 __all__ = ["AtLeastOnceHost", "TransactionalHost"]
 
@@ -48,6 +48,32 @@ class _CommittedPump(InputPump):
         super().__init__(settings, group, *args, **kwargs)
         self.consumer.close()
         self.consumer = group_consumer(settings, group, isolation_level="read_committed")
+        self.metadata: Any = None
+
+    def _assign(self, partitions: list[TopicPartition], generation: int) -> None:
+        super()._assign(partitions, generation)
+        if partitions:
+            # On this thread: the call keeps the interpreter locked, and while another thread
+            # polls the consumer it never returns.
+            self.metadata = self.consumer.consumer_group_metadata()
+
+
+class _CommittingRounds(RoundQueue):
+    """Gives the next round once the one before it is committed."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        round_limit: int,
+        commit: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(loop, round_limit)
+        self._commit = commit
+
+    async def take(self) -> Round:
+        """Return the next round; asked for when the one before it is worked off."""
+        await self._commit()
+        return await super().take()
 
 
 class AtLeastOnceHost(LogHost):
@@ -73,10 +99,8 @@ class AtLeastOnceHost(LogHost):
         def fatal(error: BaseException) -> None:
             self.loop.call_soon_threadsafe(on_fatal, error)
 
-        self._handed = self._acknowledged = 0
-        self._unacknowledged: deque[tuple[int, Positions]] = deque()
-        self._safe: Positions = {}
-        self.rounds = RoundQueue(self.loop, self.settings.round_max_records)
+        self.note_start()
+        self.rounds = self._new_rounds()
         self.pump = self._pump_class(
             self.settings, self.spec.group, self.rounds, self.clock,
             gather_s=self.settings.gather_ms / 1000 if self.spec.first else 0.0,
@@ -85,6 +109,15 @@ class AtLeastOnceHost(LogHost):
         self.pump.start()
         self.producer = self._new_producer()
         self._ticking = self.loop.create_task(self._tick())
+
+    def note_start(self) -> None:
+        """Forget what was handed over and acknowledged."""
+        self._handed = self._acknowledged = 0
+        self._unacknowledged: deque[tuple[int, Positions]] = deque()
+        self._safe: Positions = {}
+
+    def _new_rounds(self) -> RoundQueue:
+        return RoundQueue(self.loop, self.settings.round_max_records)
 
     def _new_producer(self) -> Producer:
         properties = self.settings.client(
@@ -212,12 +245,12 @@ class AtLeastOnceHost(LogHost):
 
 
 class TransactionalHost(AtLeastOnceHost):
-    """Wraps each round in a Kafka transaction: its records and its offsets, or neither.
-
-    The worker must call `committed` after each round.
-    """
+    """Wraps each round in a Kafka transaction: its records and its offsets, or neither."""
 
     _pump_class = _CommittedPump
+
+    def _new_rounds(self) -> RoundQueue:
+        return _CommittingRounds(self.loop, self.settings.round_max_records, self._committed_round)
 
     def _new_producer(self) -> Producer:
         name = self.settings.group(f"bench.{self.spec.stage}")
@@ -240,25 +273,22 @@ class TransactionalHost(AtLeastOnceHost):
             self._open = True
         super().write(ownership, records)
 
-    async def committed(self) -> None:
-        """End the round's transaction, if it wrote anything.
-
-        Raises:
-            OwnershipLost: If Kafka does not take it.
-        """
+    async def _committed_round(self) -> None:
+        """End the transaction of the round before, if it wrote anything."""
         if not self._open:
             return
         try:
             await asyncio.to_thread(self._commit_transaction, self._positions_now())
         except KafkaException as error:
-            raise OwnershipLost(f"Expected a transaction to commit, was: {error}") from error
+            self.lose(f"a transaction failed: {error}")
         self._open = False
         self._unacknowledged.clear()
 
     def _commit_transaction(self, positions: Mapping[TopicAndPartition, int]) -> None:
         assert self.producer is not None  # noqa: S101  # made at the start
         offsets = [TopicPartition(*where, offset) for where, offset in positions.items()]
-        metadata = self.pump.consumer.consumer_group_metadata()
+        assert isinstance(self.pump, _CommittedPump)  # noqa: S101  # made so
+        metadata = self.pump.metadata
         self.producer.send_offsets_to_transaction(offsets, metadata, _TIMEOUT_S)
         self.producer.commit_transaction(_TIMEOUT_S)
 

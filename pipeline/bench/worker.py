@@ -13,18 +13,14 @@ import faust
 
 from pipeline.bench.forwarding import ForwardLogic
 from pipeline.bench.guarantees import AtLeastOnceHost, TransactionalHost
-from pipeline.clock import WallClock
 from pipeline.settings import Settings, load_settings
-from pipeline.stages.app import LogApp, log_app, serve
+from pipeline.stages.app import LogApp, stage_app
 from pipeline.stages.contract import StageLogic
-from pipeline.stages.engine import StageEngine
 from pipeline.stages.execution_logic import ExecutionLogic
 from pipeline.stages.risk_logic import RiskLogic
-from pipeline.stages.routes import ROUTES
 from pipeline.stages.strategic_logic import StrategicLogic
 from pipeline.stages.tactical_logic import TacticalLogic
 from pipeline.transport.host import LogHost
-from pipeline.transport.rounds import Round
 
 __all__ = ["Decisions", "Guarantee", "bench_app", "main"]
 
@@ -55,7 +51,7 @@ _HOSTS: dict[Guarantee, type[LogHost]] = {
 def bench_app(
     stage: str, decisions: Decisions, guarantee: Guarantee, settings: Settings, padding: int = 0
 ) -> LogApp:
-    """Return the Faust app of a stage; as `stage_app`, but for what is asked.
+    """Return the Faust app of a stage, as the product makes it but for what is asked.
 
     Args:
         stage: Which stage.
@@ -65,19 +61,7 @@ def bench_app(
         padding: Bytes that forwarding stages add to each packet.
     """
     logic = _logic(stage, decisions, settings, padding)
-    route = ROUTES[stage]
-    app = log_app(settings, route.spec)
-    app.host = _HOSTS[guarantee](settings, route.spec, logic, WallClock())
-    engine = StageEngine(route, logic, app.host, app.control, settings)
-
-    async def in_transaction(taken: Round) -> None:
-        await engine.work_off(taken)
-        if isinstance(app.host, TransactionalHost):
-            await app.host.committed()
-
-    transactional = guarantee is Guarantee.TRANSACTION
-    serve(app, f"{stage}_rounds", in_transaction if transactional else engine.work_off)
-    return app
+    return stage_app(stage, logic, settings, make_host=_HOSTS[guarantee])
 
 
 def _logic(stage: str, decisions: Decisions, settings: Settings, padding: int) -> StageLogic[Any]:

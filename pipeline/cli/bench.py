@@ -186,9 +186,10 @@ def takeover_command(
     from pipeline.bench.takeover import TakeOver, takeover, takeover_table
 
     found: list[TakeOver] = []
+    lengths, states = _numbers(records), _numbers(symbol_counts)
 
     def scenario(lab: Lab) -> list[Check]:
-        return takeover(lab, stage, rate, _numbers(records), _numbers(symbol_counts), found)
+        return takeover(lab, stage, rate, lengths, states, found)
 
     _run(
         "takeover",
