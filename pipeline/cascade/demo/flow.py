@@ -8,19 +8,20 @@ from pipeline.cascade import FlowOutcome, SuperpositionType
 from pipeline.cascade.demo.checks import Checks, wait_for
 from pipeline.cascade.demo.policy import SURE, follow_the_bar
 from pipeline.cascade.demo.running import SYMBOL, Running
-from pipeline.packets.models import Bar, TacticalSignal
+from pipeline.packets.models import Bar, StrategicSignal, TacticalSignal
 from pipeline.packets.vocabulary import Action
 
 __all__ = ["bars", "inject", "show"]
 
 FLOWS = 90
 _PACE_S = 0.03
+_EXACT = 1e-9
 _REGISTER_S = 20.0
 _OUTCOME_S = 15.0
 
 
 def show(running: Running, checks: Checks) -> None:
-    """Register the policy, inject bars, and see what became of each."""
+    """Register the policy, inject bars, and see what became of each; broken: another policy."""
     emitted: Counter[str] = Counter()
 
     def output(packet: TacticalSignal) -> None:
@@ -31,7 +32,7 @@ def show(running: Running, checks: Checks) -> None:
     manager.register_marl_system(
         system_id="tactical",
         system_name="Tactical MARL of the demo",
-        input_callback=_hold if running.broken else follow_the_bar,
+        input_callback=_less_sure if running.broken else follow_the_bar,
         output_callback=output,
     )
     decides = wait_for(lambda: manager.get_cascade_status().systems["tactical"].here, _REGISTER_S)
@@ -102,8 +103,10 @@ def inject(running: Running, count: int) -> list[FlowOutcome]:
     return outcomes
 
 
-def _hold(_: object) -> dict[str, float]:
-    return {"HOLD": 1.0}
+def _less_sure(packet: StrategicSignal) -> dict[str, float] | None:
+    """Decide as the policy does, but not as surely: another policy, as its decisions show."""
+    decided = follow_the_bar(packet)
+    return decided and {**dict.fromkeys(decided, SURE - 0.1), "HOLD": 1.1 - SURE}
 
 
 def _as_decided(outcome: FlowOutcome) -> bool:
@@ -112,4 +115,4 @@ def _as_decided(outcome: FlowOutcome) -> bool:
     if plan.tactical is None or plan.bar is None:
         return False
     expected = Action.BUY if plan.bar.close >= plan.bar.open else Action.SELL
-    return plan.tactical.action is expected and plan.tactical.probability == SURE
+    return plan.tactical.action is expected and abs(plan.tactical.probability - SURE) < _EXACT

@@ -11,7 +11,7 @@ from pipeline.demo.rig import rig
 from pipeline.errors import PipelineError
 from pipeline.settings import Settings
 
-__all__ = ["PARTS", "run_parts", "run_split"]
+__all__ = ["PARTS", "carry_out", "parts", "run_parts", "run_split"]
 
 Show = Callable[[Running, Checks], None]
 
@@ -19,7 +19,8 @@ TIME_LIMIT_S = 60.0
 """From a ready broker to the end of the last part."""
 
 
-def _parts() -> dict[str, tuple[str, Show]]:
+def parts() -> dict[str, tuple[str, Show]]:
+    """Return title and function of each part, by name, in their order."""
     from pipeline.cascade.demo import (
         coordination,
         emergency,
@@ -61,9 +62,9 @@ def run_parts(
     with rig(settings, say=say, keep=keep, partitions=1) as ready:
         ready_s = time.monotonic()
         with running_cascade(ready.settings, say) as running:
-            for name, (title, show) in _parts().items():
+            for name, (title, show) in parts().items():
                 running.broken = name == broken
-                part = _carry_out(name, title, partial(show, running))
+                part = carry_out(name, title, partial(show, running))
                 seen.append(part)
                 _tell(part, say)
             took_s = time.monotonic() - ready_s
@@ -77,7 +78,7 @@ def run_split(
 ) -> list[PartSeen]:
     """Carry out the part with two processes; see `run_parts`."""
     with rig(settings, say=say, keep=keep, partitions=1) as ready:
-        part = _carry_out(
+        part = carry_out(
             "split",
             "Two processes, one system each",
             lambda checks: show_split(ready.settings, checks, broken=broken == "split"),
@@ -86,7 +87,8 @@ def run_split(
     return [part]
 
 
-def _carry_out(name: str, title: str, show: Callable[[Checks], None]) -> PartSeen:
+def carry_out(name: str, title: str, show: Callable[[Checks], None]) -> PartSeen:
+    """Carry a part out, and return what it saw; an error of the cascade ends it, and fails it."""
     checks, began_s, error = Checks(), time.monotonic(), ""
     try:
         show(checks)
