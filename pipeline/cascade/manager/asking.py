@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import inspect
 import threading
+import tokenize
 import typing
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -65,7 +66,8 @@ def source_of(callback: Callback) -> str:
     target: Any = callback if inspect.isroutine(callback) else type(callback)
     try:
         text = inspect.getsource(target)
-    except (OSError, TypeError):
+    # What was typed in, or generated, may name a file that holds something else at that line.
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):
         text = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', target)}"
     return hashlib.sha256(text.encode()).hexdigest()
 

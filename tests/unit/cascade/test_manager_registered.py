@@ -3,11 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.cascade.manager.asking import is_coroutine, is_whole_round, whole_round
+from pipeline.cascade.manager.asking import (
+    is_coroutine,
+    is_whole_round,
+    source_of,
+    whole_round,
+)
 from pipeline.cascade.manager.registered import RegisteredLogic
 from pipeline.control.state import ControlView, TradingState
 from pipeline.errors import ConfigurationError, InvalidPacket
@@ -197,3 +203,12 @@ def test_kinds_of_callbacks_are_told_apart() -> None:
     assert not is_whole_round(print)
     with pytest.raises(ConfigurationError, match="takes a packet"):
         is_whole_round(lambda: None)
+
+
+def test_a_callback_whose_source_cannot_be_read_still_has_a_hash(tmp_path: Path) -> None:
+    """Code that names a file which holds something else at its line is hashed by its name."""
+    other = tmp_path / "other.py"
+    other.write_text("x = (\n")
+    names: dict[str, Any] = {}
+    exec(compile("def decide(packet):\n    return None", str(other), "exec"), names)  # noqa: S102  # as notebooks do
+    assert 64 == len(source_of(names["decide"]))
