@@ -32,7 +32,8 @@ class ForwardLogic:
         self._stage = stage
         self._parts: dict[str, Any] = {}
         if stage == _FIRST and padding:
-            mixed = {"x" * padding: 1.0}
+            # Valid by the rules that the next stage checks: the action is the most probable.
+            mixed = {Action.HOLD.value: 1.0, "x" * padding: 0.0}
             self._parts = {
                 "strategic": Strategic(0.0, 1.0, 1.0, Action.HOLD, mixed, Regime.WARMUP, 0.0)
             }

@@ -38,7 +38,11 @@ def growth(lab: Lab, over: Sequence[str], rate: float) -> list[Check]:
     for name in chosen:
         _GROWTHS[name](lab, rate)
     faults = sum(each.lost + each.duplicates + each.misordered for each in lab.measurements)
-    return [at_most("packets lost, repeated or out of order", float(faults), 0.0)]
+    worst = max(each.error_rate for each in lab.measurements)
+    return [
+        at_most("packets lost, repeated or out of order", float(faults), 0.0),
+        at_most("error rate, worst", worst, 0.01),
+    ]
 
 
 def _symbols(lab: Lab, rate: float) -> None:
@@ -101,7 +105,7 @@ def soak(lab: Lab, mode: str, rate: float, seconds: float) -> list[Check]:
         lab: The bench.
         mode: single, paired or processes.
         rate: Packets a second.
-        seconds: How long.
+        seconds: How long; under five minutes nothing can be said of growth.
     """
     found: list[Measurement] = []
     with lab.turn(contender(mode)) as turn:
@@ -110,7 +114,7 @@ def soak(lab: Lab, mode: str, rate: float, seconds: float) -> list[Check]:
             length_s = min(seconds, _MINUTE_S)
             found.append(lab.measure(turn, rate, length_s, {"minute": minute}))
     # Caches fill in the first minutes, and Python keeps what it once had.
-    settled = found[min(_SETTLED_MINUTES, len(found) - 1) :]
+    settled = found[_SETTLED_MINUTES:]
     memory = [each.rss_mb["worker"] for each in settled]
     p50 = [each.latency.p50 for each in settled if each.latency]
     lost = sum(each.lost + each.duplicates + each.misordered for each in found)
@@ -122,14 +126,14 @@ def soak(lab: Lab, mode: str, rate: float, seconds: float) -> list[Check]:
     ]
 
 
-def slope_share(values: Sequence[float]) -> float:
+def slope_share(values: Sequence[float]) -> float | None:
     """Return by what share of its mean a series grows from its first to its last value.
 
-    By a least-squares line, so that a single high value does not count as growth; 0 for fewer than
-    two values.
+    By a least-squares line, so that a single high value does not count as growth; None for fewer
+    than three values, which tell nothing.
     """
-    mean = float(np.mean(values)) if values else 0.0
-    if len(values) < 2 or mean == 0.0:  # noqa: PLR2004  # a line needs two points
-        return 0.0
+    if len(values) < 3:  # noqa: PLR2004  # two points are a line whatever they are
+        return None
+    mean = float(np.mean(values))
     slope = float(np.polyfit(np.arange(len(values)), values, 1)[0])
     return slope * (len(values) - 1) / mean

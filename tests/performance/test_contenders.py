@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.contenders import CONTENDERS, Contender
+from pipeline.bench.contenders import CONTENDERS, Contender, ours
 from pipeline.bench.lab import Lab
 from pipeline.bench.plan import Pace
 from pipeline.bench.turn import Ground, Turn
+from pipeline.bench.worker import Decisions
 from pipeline.broker import Broker
 from pipeline.errors import BrokerUnavailable
 from pipeline.run import WorkerSpec
@@ -50,6 +51,17 @@ def test_all_packets_come_out_once_and_in_order(ground: Ground, name: str) -> No
     assert found.latency is not None
     assert found.cpu_us["worker"] > 0.0
     assert found.record_bytes > 300.0
+
+
+def test_large_packets_pass_the_rules_of_every_stage(ground: Ground) -> None:
+    """What makes packets large is valid, so that all hops work on them."""
+    padded = ours("forward", "padded", decisions=Decisions.FORWARD, padding=20_000)
+    lab = Lab(ground, SHORT)
+    with lab.turn(padded) as turn:
+        found = lab.measure(turn, RATE, SECONDS)
+
+    assert (0, 0.0) == (found.lost, found.error_rate)
+    assert found.record_bytes > 20_000
 
 
 def test_a_contender_that_falls_over_is_no_measurement(

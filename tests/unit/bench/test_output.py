@@ -83,7 +83,7 @@ def test_a_median_needs_every_run() -> None:
 
 
 def test_growth_is_a_share_of_the_mean() -> None:
-    """From 95 to 105 is a tenth; a steady series has none."""
+    """From 95 to 105 is a tenth; a steady series has none; two values tell nothing."""
     assert 0.1 == pytest.approx(slope_share([95.0, 100.0, 105.0]))
     assert 0.0 == pytest.approx(slope_share([80.0, 80.0, 80.0]))
-    assert 0.0 == slope_share([80.0])
+    assert slope_share([80.0, 90.0]) is None
