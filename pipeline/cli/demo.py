@@ -46,11 +46,18 @@ _FEW_CORES = 2
     metavar="STAGE@SECOND",
     help="Kill a worker (SIGKILL) in mid-flow; may be repeated.",
 )
-@click.option("--single", is_flag=True, help="The four stages in one process.")
 @click.option(
-    "--paired/--apart",
-    default=lambda: (os.cpu_count() or 1) <= _FEW_CORES,
-    help="The four stages in two processes; by default where there are two cores or fewer.",
+    "--single",
+    "mode",
+    flag_value="single",
+    help="The four stages in one process; the default where there are two cores or fewer.",
+)
+@click.option("--paired", "mode", flag_value="paired", help="The four stages in two processes.")
+@click.option(
+    "--apart",
+    "mode",
+    flag_value="apart",
+    help="Each stage in its own process; the default where there are more cores, and with --kill.",
 )
 @click.option(
     "--partitions",
@@ -96,8 +103,7 @@ def command(
     seed: int,
     faults: str,
     kills: tuple[str, ...],
-    single: bool,
-    paired: bool,
+    mode: str | None,
     partitions: int,
     warm_up_s: float,
     json_file: Path | None,
@@ -112,6 +118,8 @@ def command(
     sets against each other what was sent, what came out and what the venue says. Exit code 1 when
     a record is unaccounted for, an order was duplicated, or another check failed.
     """
+    few_cores = (os.cpu_count() or 1) <= _FEW_CORES
+    mode = mode or ("single" if few_cores and not kills else "apart")
     plan = DemoPlan(
         seconds=seconds,
         rate=rate,
@@ -120,8 +128,8 @@ def command(
         seed=seed,
         faults=faults,
         kills=tuple(Kill.parse(text) for text in kills),
-        single=single,
-        paired=paired and not single and not kills,
+        single=mode == "single",
+        paired=mode == "paired",
         partitions=partitions,
         warm_up_s=warm_up_s,
         keep=keep,

@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0
-    gather_ms: Milliseconds = 20
+    gather_ms: Milliseconds = 3
     round_max_records: Records = 500
     lane_queue_records: Records = 5000
     instance: Annotated[str, Field(max_length=100)] = ""

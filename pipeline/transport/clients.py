@@ -79,7 +79,8 @@ def log_producer(settings: Settings, client: str) -> Producer:
         "acks": "all",
         "enable_idempotence": True,
         "max_in_flight_requests_per_connection": 1,
-        "linger_ms": 0,
+        # Records of one round are handed over within this time, and go in one request.
+        "linger_ms": 0.5,
         "message_timeout_ms": 0,
         "delivery_report_only_error": True,
         "queue_buffering_max_messages": 200_000,

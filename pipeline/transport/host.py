@@ -42,8 +42,6 @@ __all__ = ["LogHost"]
 
 _logger = logging.getLogger(__name__)
 _TICK_S = 0.05
-# What comes from another stage has been gathered; this only joins what several partitions bring.
-_MERGE_S = 0.002
 _COMMIT_S = 1.0
 _REVOKE_FLUSH_S = 2.0
 # A quiet log needs a young snapshot too, or retention would take the only way into it: a quarter of
@@ -120,7 +118,8 @@ class LogHost:
         self.rounds = RoundQueue(self.loop, self.settings.round_max_records)
         self.pump = InputPump(
             self.settings, self.spec.group, self.rounds, self.clock,
-            gather_s=self.settings.gather_ms / 1000 if self.spec.first else _MERGE_S,
+            # What comes from another stage has been gathered.
+            gather_s=self.settings.gather_ms / 1000 if self.spec.first else 0.0,
             on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
         )  # fmt: skip
         events = TailEvents(read_back=self._noted_read_back, lost=self._noted_lost, failed=fatal)
