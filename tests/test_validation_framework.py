@@ -22,8 +22,9 @@ from pipeline.clock import WallClock
 from pipeline.control.writer import ControlWriter, new_command
 from pipeline.errors import BrokerUnavailable, ConfigurationError
 from pipeline.events import EventBus
-from pipeline.packets.codec import encode
+from pipeline.packets.codec import decode, encode, is_marker
 from pipeline.packets.events import Alert, ControlCommand, ControlKind, PerformanceAlert
+from pipeline.packets.models import OrderEvent
 from pipeline.rules import ValidationContext, ValidationReport, ValidationResult
 from pipeline.rules.oracle import accepted_records
 from pipeline.run.session import LocalRun
@@ -32,6 +33,8 @@ from pipeline.settings import Settings, load_settings
 from pipeline.topics import TopicFile
 from pipeline.topics import apply as apply_topics
 from tests.kafka_workers import MANY_MS, market_data, read_log, send, wait_until
+from tests.unit.rules.real_packets import entries_of_run
+from tests.unit.rules.real_packets import run_settings as settings_of_run
 
 SYMBOLS = ("AAPL", "IBM")
 PACKETS = 70  # enough for strategic and tactical to be done warming up
@@ -201,6 +204,69 @@ def test_it_watches_by_itself(bus: EventBus) -> None:
         framework.on_report(reports.append)
         wait_until(lambda: {True, False} <= {r.summary["deep"] for r in reports}, "both kinds")
     assert all("custom_validation_rule" in _failed(each) for each in reports)
+
+
+Entries = list[tuple[int, bytes | None]]
+
+
+def _append(settings: Settings, topic: str, entries: Entries) -> None:
+    """Append entries to one partition, where their offsets are to be those given."""
+    producer = Producer(settings.client())
+    for _, value in entries:
+        producer.produce(settings.topic(topic), value, b"IBM", partition=0)
+        producer.poll(0)
+    assert 0 == producer.flush(30)
+
+
+def _overfilled(value: bytes | None) -> tuple[bytes, str] | None:
+    """Return a fill of twice as much as was ordered, and its flow; None where it is no fill."""
+    event = decode(value)
+    if not isinstance(event, OrderEvent) or event.filled <= 0.0:
+        return None
+    return encode(replace(event, filled=event.quantity * 2.0)), event.flow_id
+
+
+def _two_broken_fills(entries: Entries) -> tuple[Entries, list[tuple[int, str]]]:
+    """Return the entries of the fills log, two of them broken, and their (offset, flow)."""
+    changed, broken = list(entries), []
+    fills = [(offset, wrong) for offset, value in entries if (wrong := _overfilled(value))]
+    for offset, (value, flow) in (fills[1], fills[-2]):
+        changed[offset] = (offset, value)
+        broken.append((offset, flow))
+    return changed, broken
+
+
+def _audited(settings: Settings, packets: int) -> CascadeValidationFramework:
+    """Return a framework that has audited that many packets, and is closed."""
+    with (
+        EventBus(settings=settings) as bus,
+        CascadeValidationFramework(bus, validation_interval=3600.0) as framework,
+    ):
+        wait_until(lambda: framework.audited.packets >= packets, "all packets to be audited")
+    return framework
+
+
+def test_every_packet_is_audited_in_a_group_of_its_own(kafka: str) -> None:
+    """One fill that breaks a rule is found among all packets; the next in the group goes on."""
+    namespace = f"test-{uuid.uuid4().hex[:10]}"
+    settings = settings_of_run().model_copy(update={"broker": kafka, "namespace": namespace})
+    apply_topics(settings, TopicFile.load())
+    entries: dict[str, Entries] = entries_of_run()
+    entries["cascade.fills"], (early, late) = _two_broken_fills(entries["cascade.fills"])
+    half = (early[0] + late[0]) // 2
+    for found, part in ((early, slice(None, half)), (late, slice(half, None))):
+        expected = {}
+        for topic, all_of_it in entries.items():
+            _append(settings, topic, all_of_it[part])
+            count = sum(1 for _, value in all_of_it[part] if not is_marker(value))
+            expected.update({topic: count} if count else {})
+        framework = _audited(settings, sum(expected.values()))
+        assert expected == framework.audited.topics
+        (finding,) = framework.audit_findings
+        assert ("data.fill", "cascade.fills", 0, *found) == (
+            finding.rule_id,
+            *(finding.details[name] for name in ("topic", "partition", "offset", "flow_id")),
+        )
 
 
 def test_no_cascade_is_said_so(kafka: str) -> None:

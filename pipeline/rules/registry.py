@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.packets.events import ValidationType
 from pipeline.rules.builtin import BUILT_IN
 from pipeline.rules.context import ValidationContext
-from pipeline.rules.model import ValidationRule, rule
+from pipeline.rules.model import Need, ValidationRule, rule
 from pipeline.rules.path import PathCheck, compile_path
 from pipeline.settings import Settings
 
@@ -126,6 +126,14 @@ class RuleSet:
     def is_enabled(self, rule: ValidationRule) -> bool:
         """Say whether a rule is asked: on here, and by its own attribute."""
         return rule.enabled and self._enabled.get(rule.rule_id, False)
+
+    def of_packets(self) -> tuple[ValidationRule, ...]:
+        """Return the rules that are asked about single packets, those that are on."""
+        return tuple(
+            each
+            for each in self
+            if each.needs in (Need.PACKET, Need.ANYTHING) and self.is_enabled(each)
+        )
 
     def _known(self, rule_id: str) -> None:
         if rule_id not in self._rules:

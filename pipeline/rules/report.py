@@ -37,7 +37,8 @@ class ValidationReport:
         validation_results: One INFO result per rule that passed, all findings of those that did
             not, the first 20 of each.
         summary: `rules_run`, `passed`, `failed`, `errors` (rules that raised), `no_data`,
-            `disabled`, `packets` (looked at), `deep`, and `by_type` with the same per type.
+            `disabled`, `packets` (looked at), `deep`, `by_type` with the same per type, `audit`
+            (what the auditor has done so far, None where none was started).
         system_health: "healthy", "degraded", "failing", "critical" or "no_data" by system.
         cascade_integrity_score: Share of rules that passed among those that had data, 0 to 1; None
             where none had.
@@ -73,6 +74,7 @@ def report_of(
     timestamp: int,
     deep: bool,
     seen: Mapping[str, int],
+    audit: Mapping[str, Any] | None = None,
 ) -> ValidationReport:
     """Return the report on what came of asking rules.
 
@@ -82,6 +84,8 @@ def report_of(
         timestamp: When, microseconds since the Unix epoch, UTC.
         deep: Whether the broker was asked, too.
         seen: Packets looked at, by the system that wrote them.
+        audit: What the auditor has done, as plain values; it has no part in score and health, which
+            are of now.
     """
     results = [
         replace(result, validation_id=f"{report_id}-{number}")
@@ -99,6 +103,7 @@ def report_of(
         "packets": sum(seen.values()),
         "deep": deep,
         "by_type": by_type,
+        "audit": audit,
     }
     return ValidationReport(
         report_id=report_id,

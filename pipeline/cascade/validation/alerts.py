@@ -132,6 +132,7 @@ class AlertSender:
 def _alert(findings: Sequence[ValidationResult], found: int, now_us: int) -> Alert:
     worst = max(findings, key=lambda each: rank(each.level))
     packets = [each.packet_id for each in findings if each.packet_id]
+    flows = [each.details["flow_id"] for each in findings if each.details.get("flow_id")]
     context = {
         "rule_id": worst.rule_id,
         "validation_type": worst.validation_type,
@@ -139,6 +140,7 @@ def _alert(findings: Sequence[ValidationResult], found: int, now_us: int) -> Ale
         "system_id": worst.system_id,
         "findings": found,
         "packet_ids": packets[:_MOST_PACKETS],
+        "flow_ids": flows[:_MOST_PACKETS],
         "remediation_steps": list(worst.remediation_steps),
     }
     more = f" ({found} findings)" if found > 1 else ""

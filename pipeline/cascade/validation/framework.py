@@ -1,4 +1,4 @@
-"""CascadeValidationFramework: packets when asked, the whole cascade at intervals."""
+"""CascadeValidationFramework: every packet, the whole cascade at intervals, any when asked."""
 
 import logging
 import threading
@@ -14,11 +14,18 @@ from typing import Any, Self
 from msgspec import Struct
 
 from pipeline.cascade.validation.alerts import AlertBook, AlertSender
+from pipeline.cascade.validation.auditor import (
+    DECODABLE,
+    Auditor,
+    AuditTotals,
+    EntrySource,
+    kafka_entries,
+)
 from pipeline.cascade.validation.observer import ClusterObserver, Observer
 from pipeline.errors import PoisonError, UsageError
 from pipeline.events import EventBus
 from pipeline.packets.codec import decode
-from pipeline.packets.events import ValidationLevel, ValidationType
+from pipeline.packets.events import ValidationLevel
 from pipeline.rules.context import ValidationContext
 from pipeline.rules.model import Need, ValidationResult, ValidationRule, system_of
 from pipeline.rules.registry import RuleSet
@@ -49,6 +56,11 @@ class CascadeValidationFramework:
       `deep_records` of each partition; packets in = sum of outcomes, over the cascade's life;
     - security: who gave commands.
 
+    Meanwhile the auditor asks all rules about single packets of every packet of every log, in the
+    consumer group `cascade.auditor`, on one thread beside those of the validations: `audited` and
+    `audit_findings`. It begins at the oldest packets, and goes on where the group's last auditor
+    stopped.
+
     Findings go to `cascade.alerts`: one alert when a rule begins to fail, one when it passes again.
     This all happens beside the packets' path; what runs in it is in `pipeline.rules.path`.
 
@@ -61,8 +73,9 @@ class CascadeValidationFramework:
         settings: Settings; None: those of the bus.
         rules: Rules; None: the built-in ones and those of installed packages.
         observer: Says what there is to validate; None: the cluster.
-        continuous: Whether it validates at intervals by itself from now on; None: if a bus was
-            given. `start` and `stop` change it.
+        source: Where the auditor has its packets from; None: the cluster.
+        continuous: Whether it validates at intervals and audits by itself from now on; None: if a
+            bus was given. `start` and `stop` change it.
         sample_records: Newest entries of each partition in a validation.
         deep_records: The same in a deep one.
         alert_level: Least level of findings that are alerts; None: no alerts.
@@ -80,6 +93,7 @@ class CascadeValidationFramework:
         settings: Settings | None = None,
         rules: RuleSet | None = None,
         observer: Observer | None = None,
+        source: EntrySource | None = None,
         continuous: bool | None = None,
         sample_records: int = 100,
         deep_records: int = 1000,
@@ -110,12 +124,20 @@ class CascadeValidationFramework:
         self._now_us = now_us
         self._book = AlertBook(alert_level, alert_repeat_s)
         self._sender = AlertSender(self._bus.publish)
+        self._auditor = Auditor(
+            self.rules,
+            source or kafka_entries(self._located),
+            settings=lambda: self._effective,
+            tell=self._tell_of_packet,
+            now_us=now_us,
+        )
         self._slots = threading.BoundedSemaphore(self._most)
         self._running = threading.Lock()
         self._reports: deque[ValidationReport] = deque(maxlen=_HISTORY)
         self._callbacks: list[Callable[[ValidationReport], None]] = []
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._audits = False
         if continuous or (continuous is None and event_bus is not None):
             self.start()
 
@@ -158,12 +180,8 @@ class CascadeValidationFramework:
             raise UsageError(f"Expected a packet or its bytes, was a {type(packet).__name__}")
         context = ValidationContext(self._effective, timestamp, packet=packet)
         with self._slots:
-            outcomes = [
-                ask_about(rule, [packet], context)
-                for rule in self.rules
-                if self.rules.is_enabled(rule) and rule.needs in (Need.PACKET, Need.ANYTHING)
-            ]
-        self._sender.send(self._book.packet_news(outcomes, timestamp))
+            outcomes = [ask_about(rule, [packet], context) for rule in self.rules.of_packets()]
+        self._tell_of_packet(outcomes, timestamp)
         results = [each for outcome in outcomes for each in results_of(outcome, timestamp)]
         subject = getattr(getattr(packet, "envelope", None), "packet_id", "")
         return [
@@ -205,6 +223,7 @@ class CascadeValidationFramework:
                 timestamp=timestamp,
                 deep=deep,
                 seen=_seen(logs),
+                audit=self.audited.as_dict() if self._audits else None,
             )
             self._reports.append(report)
         self._sender.send(self._book.news(outcomes, timestamp))
@@ -246,6 +265,19 @@ class CascadeValidationFramework:
         return tuple(self._reports)
 
     @property
+    def audited(self) -> AuditTotals:
+        """What the auditor has done since this framework was made, by topic and by rule."""
+        return self._auditor.totals
+
+    @property
+    def audit_findings(self) -> Sequence[ValidationResult]:
+        """What the auditor found, the last 1000, oldest first.
+
+        `details` has topic, partition, offset and flow_id of the packet.
+        """
+        return self._auditor.findings
+
+    @property
     def alert_level(self) -> ValidationLevel | None:
         """Least level of findings that are alerts; may be set while it runs."""
         return self._book.least
@@ -259,7 +291,9 @@ class CascadeValidationFramework:
         self._callbacks.append(callback)
 
     def start(self) -> None:
-        """Validate at intervals from now on, on a thread of its own."""
+        """Validate at intervals and audit from now on, on threads of their own."""
+        self._audits = True
+        self._auditor.start()
         if self._thread is None or not self._thread.is_alive():
             self._stopping = threading.Event()
             self._thread = threading.Thread(
@@ -271,8 +305,9 @@ class CascadeValidationFramework:
             self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """End validating at intervals; a validation under way is waited for."""
+        """End validating at intervals and auditing; a validation under way is waited for."""
         self._stopping.set()
+        self._auditor.stop()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
@@ -294,11 +329,18 @@ class CascadeValidationFramework:
 
     def _connected(self) -> Observer:
         if self._observer is None:
-            connected = self._bus.connect()
-            if self._settings is not None:
-                self._settings = self._settings.model_copy(update={"broker": connected.broker})
-            self._observer = ClusterObserver(self._effective)
+            self._observer = ClusterObserver(self._located())
         return self._observer
+
+    def _located(self) -> Settings:
+        """Return the settings with the broker that the bus found."""
+        connected = self._bus.connect()
+        if self._settings is not None:
+            self._settings = self._settings.model_copy(update={"broker": connected.broker})
+        return self._effective
+
+    def _tell_of_packet(self, outcomes: Sequence[RuleOutcome], timestamp: int) -> None:
+        self._sender.send(self._book.packet_news(outcomes, timestamp))
 
     def _ask_all(self, context: ValidationContext) -> list[RuleOutcome]:
         rules = list(self.rules)
@@ -340,15 +382,8 @@ def _positive(name: str, given: float | None, setting: float) -> float:
 
 
 def _unreadable(error: PoisonError, timestamp: int, report: str) -> ValidationResult:
-    return ValidationResult(
-        rule_id="data.decodable",
-        validation_type=ValidationType.DATA_INTEGRITY,
-        level=ValidationLevel.CRITICAL,
-        message=error.message,
-        remediation_steps=("Find out who wrote it; in the path it is dead-lettered.",),
-        validation_id=f"{report}-0",
-        timestamp=timestamp,
-    )
+    finding = DECODABLE.finding(error.message)
+    return replace(finding, validation_id=f"{report}-0", timestamp=timestamp)
 
 
 def _seen(logs: Logs) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -35,8 +35,9 @@ from pipeline.rules import (
 )
 from pipeline.rules.windows import Logs
 from pipeline.settings import load_settings
+from pipeline.watch.group import Entry, TakeEntries
 from tests.unit.cascade.fake_bus import FakeBus
-from tests.unit.rules.real_packets import first, real_logs, run_settings
+from tests.unit.rules.real_packets import first, real_logs, run, run_settings
 
 NOW_US = 2_000_000_000_000_000
 LIMIT_S = 30.0
@@ -80,6 +81,31 @@ class FakeObserver:
         self.closed = True
 
 
+class FakeSource:
+    """Hands over what a test gives it, as the reader of the logs does."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self._take: TakeEntries | None = None
+        self._end = 0
+
+    def start(self, take: TakeEntries) -> None:
+        self._take, self.connected = take, True
+
+    def close(self) -> None:
+        self._take, self.connected = None, False
+
+    def give(self, topic: str, packets: Sequence[Any]) -> None:
+        """Hand over packets; bytes in place of one stand for bytes that are none."""
+        entries = []
+        for packet in packets:
+            why = "Expected a packet, was none" if isinstance(packet, bytes) else ""
+            entries.append(Entry(topic, 0, self._end, 0, None if why else packet, why))
+            self._end += 1
+        if self._take is not None:
+            self._take(entries)
+
+
 Make = Callable[..., CascadeValidationFramework]
 
 
@@ -96,12 +122,24 @@ def observer() -> FakeObserver:
 
 
 @pytest.fixture
-def make(bus: FakeBus, observer: FakeObserver) -> Iterator[Make]:
+def source() -> FakeSource:
+    """Return what the auditor reads."""
+    return FakeSource()
+
+
+@pytest.fixture
+def make(bus: FakeBus, observer: FakeObserver, source: FakeSource) -> Iterator[Make]:
     """Make frameworks over a healthy cascade; they validate when asked, unless told otherwise."""
     made: list[CascadeValidationFramework] = []
 
     def framework(**options: Any) -> CascadeValidationFramework:
-        given = {"observer": observer, "continuous": False, "now_us": lambda: NOW_US, **options}
+        given = {
+            "observer": observer,
+            "source": source,
+            "continuous": False,
+            "now_us": lambda: NOW_US,
+            **options,
+        }
         made.append(CascadeValidationFramework(bus, **given))  # type: ignore[arg-type]  # stands in
         return made[-1]
 
@@ -351,6 +389,143 @@ def test_alerts_that_cannot_be_published_end_nothing(make: Make, bus: FakeBus) -
     framework.close()
     bus.lost = False
     assert [] == _alerts(bus)
+
+
+# -- the auditor -----------------------------------------------------------------------------------
+
+PATIENT_S = 3600.0  # no validation at intervals while a test looks at the auditor
+
+
+def _wrong_fill() -> Any:
+    """Return a fill of more than was ordered; no rule in the path looks at fills."""
+    event = next(each for each in run()["fills"] if each.filled > 0.0)
+    return replace(event, filled=event.quantity * 2.0)
+
+
+def test_every_packet_of_every_log_is_audited(make: Make, source: FakeSource) -> None:
+    """Good packets are counted by topic, and pass under each rule that looks at them."""
+    framework = make(continuous=True, validation_interval=PATIENT_S)
+    for log, packets in run().items():
+        source.give(f"cascade.{log}", packets)
+    audited = framework.audited
+    expected = {f"cascade.{log}": len(packets) for log, packets in run().items()}
+    assert (expected, sum(expected.values()), 0) == (
+        audited.topics,
+        audited.packets,
+        audited.failed,
+    )
+    assert () == framework.audit_findings
+    assert audited.packets == audited.rules["data.decodable"].checked
+    assert len(run()["fills"]) == audited.rules["data.fill"].checked
+    assert {"superposition.strategic", "security.envelope"} < set(audited.rules)
+    assert all((each.checked, 0) == (each.passed, each.failed) for each in audited.rules.values())
+
+
+def test_what_no_rule_in_the_path_looks_at_is_audited(
+    make: Make, source: FakeSource, bus: FakeBus
+) -> None:
+    """A wrong fill among good ones is found, exactly it, with its place and its flow; one alert."""
+    framework = make(continuous=True, validation_interval=PATIENT_S)
+    good, wrong = run()["fills"][:5], _wrong_fill()
+    source.give("cascade.fills", [*good, wrong, *good, wrong])
+    first_one, second = framework.audit_findings
+    assert ("data.fill", ValidationLevel.CRITICAL, "gateway", NOW_US) == (
+        first_one.rule_id,
+        first_one.level,
+        first_one.system_id,
+        first_one.timestamp,
+    )
+    place = {"topic": "cascade.fills", "partition": 0, "flow_id": wrong.flow_id}
+    assert [{**place, "offset": 5}, {**place, "offset": 11}] == [first_one.details, second.details]
+    assert first_one.validation_id != second.validation_id
+    fills = framework.audited.rules["data.fill"]
+    assert (12, 10, 2) == (fills.checked, fills.passed, fills.failed)
+    framework.close()
+    (alert,) = _alerts(bus)
+    assert PerformanceAlert.EMERGENCY == alert.level
+    assert [wrong.flow_id] == json.loads(alert.context)["flow_ids"]
+
+
+def test_a_sealed_packet_is_audited(make: Make, source: FakeSource) -> None:
+    """A packet whose fate is sealed is carried past the path's rules, and audited all the same."""
+    framework = make(continuous=True, validation_interval=PATIENT_S)
+    packet = next(each for each in run()["tactical"] if each.envelope.outcome is not None)
+    wrong = replace(packet, envelope=replace(packet.envelope, trace=packet.envelope.trace[:-1]))
+    source.give("cascade.tactical", [packet, wrong])
+    (finding,) = framework.audit_findings
+    assert ("flow.trace", packet.envelope.packet_id, packet.envelope.flow_id, 1) == (
+        finding.rule_id,
+        finding.packet_id,
+        finding.details["flow_id"],
+        finding.details["offset"],
+    )
+
+
+def test_what_cannot_be_read_is_a_finding(make: Make, source: FakeSource) -> None:
+    """Bytes that are no packet are counted and named by their place."""
+    framework = make(continuous=True, validation_interval=PATIENT_S)
+    source.give("cascade.risk", [b"x", first("risk", "risk")])
+    (finding,) = framework.audit_findings
+    assert ("data.decodable", "Expected a packet, was none", 0) == (
+        finding.rule_id,
+        finding.message,
+        finding.details["offset"],
+    )
+    decodable = framework.audited.rules["data.decodable"]
+    assert (2, 1, 1) == (decodable.checked, decodable.passed, decodable.failed)
+
+
+def test_a_user_s_rule_audits_and_is_isolated(make: Make, source: FakeSource) -> None:
+    """A rule that raises has failed about that packet; the others are asked, and so is the next."""
+
+    class Raises(ValidationRule):
+        needs = Need.PACKET
+
+        def validate(self, context: ValidationContext) -> list[ValidationResult]:
+            raise KeyError("mine")
+
+    framework = make(continuous=True, validation_interval=PATIENT_S)
+    framework.add_rule(Raises())
+    source.give("cascade.risk", [first("risk", "risk")] * 2)
+    framework.enable_rule("raises", enabled=False)
+    source.give("cascade.risk", [first("risk", "risk")])
+    raises, route = (framework.audited.rules[name] for name in ("raises", "flow.route"))
+    assert ((2, 2), (3, 3)) == ((raises.checked, raises.failed), (route.checked, route.passed))
+    assert {"raises"} == {each.rule_id for each in framework.audit_findings}
+
+
+def test_findings_are_bounded_and_totals_are_not(make: Make, source: FakeSource) -> None:
+    """The newest 1000 findings are kept; the totals count all."""
+    framework = make(
+        continuous=True, validation_interval=PATIENT_S, rules=RuleSet(), alert_level=None
+    )
+    source.give("cascade.fills", [_wrong_fill()] * 1010)
+    offsets = [each.details["offset"] for each in framework.audit_findings]
+    assert list(range(10, 1010)) == offsets
+    assert 1010 == framework.audited.failed
+
+
+def test_audits_stand_in_the_report(make: Make, source: FakeSource) -> None:
+    """The report has the auditor's totals; None where none was started."""
+    framework = make()
+    assert framework.run_comprehensive_validation(deep=False).summary["audit"] is None
+    framework.start()
+    source.give("cascade.fills", [_wrong_fill()])
+    audit = framework.run_comprehensive_validation(deep=False).summary["audit"]
+    assert (1, 1, True) == (audit["packets"], audit["failed"], audit["connected"])
+    assert {"checked": 1, "passed": 0, "failed": 1} == audit["rules"]["data.fill"]
+
+
+def test_it_audits_while_it_is_started(make: Make, source: FakeSource) -> None:
+    """Only between start and stop; started again it goes on, and its totals with it."""
+    framework = make()
+    assert not source.connected
+    for _ in range(2):
+        framework.start()
+        source.give("cascade.fills", run()["fills"][:3])
+        framework.stop()
+        assert not source.connected
+    assert 6 == framework.audited.packets
 
 
 # -- settings --------------------------------------------------------------------------------------
