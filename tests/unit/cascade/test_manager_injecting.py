@@ -56,6 +56,13 @@ def test_a_mapping_becomes_a_packet_that_fits_the_first_stage(
     assert clock.now_us() + 100_000 == envelope.deadline
 
 
+@pytest.mark.parametrize("timeout_ms", [50, 170])
+def test_the_deadline_is_as_far_off_as_the_timeout(clock: ManualClock, timeout_ms: int) -> None:
+    """`cascade_timeout_ms` is from acceptance to deadline."""
+    found = packet_of(Injector(load_settings(cascade_timeout_ms=timeout_ms), clock), BAR)
+    assert timeout_ms * 1000 == found.envelope.deadline - found.envelope.accepted_at
+
+
 def test_two_injections_without_a_number_are_two_flows(injector: Injector) -> None:
     """Even at the same microsecond, and without a symbol, numbers rise."""
     first, second = packet_of(injector, BAR), packet_of(injector, BAR)

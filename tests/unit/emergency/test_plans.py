@@ -21,7 +21,7 @@ from tests.unit.emergency.factories import event
 class _Bench:
     """A registry whose actions are noted, a cascade that is well from the nth look on."""
 
-    def __init__(self, well_after: int = 0) -> None:
+    def __init__(self, well_after: int = 0, attempts: int = 3) -> None:
         self.now_s = 0.0
         self.looks = 0
         self.well_after = well_after
@@ -31,7 +31,7 @@ class _Bench:
             self.registry.actions[name] = self._action(name)
         self.registry.checks["well"] = self._well
         self.runner = PlanRunner(
-            self.registry, attempts=3, monotonic=lambda: self.now_s, sleep=self._sleep
+            self.registry, attempts=attempts, monotonic=lambda: self.now_s, sleep=self._sleep
         )
 
     def plan(
@@ -93,12 +93,13 @@ def test_success_is_what_was_seen() -> None:
     assert result.findings["well *"] == Finding(True, "look 5")
 
 
-def test_steps_done_without_success_are_tried_again_and_rolled_back() -> None:
-    """A cascade that stays ill ends the plan in time, and what was done is undone."""
-    bench = _Bench(well_after=10**9)
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_steps_done_without_success_are_tried_again_and_rolled_back(attempts: int) -> None:
+    """A cascade that stays ill ends the plan after its attempts, and what was done is undone."""
+    bench = _Bench(well_after=10**9, attempts=attempts)
     result = bench.runner.run(bench.plan("isolate", rollback=("release", "broken", "release")))
-    assert (False, 3, True) == (result.succeeded, result.attempts, result.rolled_back)
-    assert ["isolate"] * 3 + ["release", "broken", "release"] == bench.acted
+    assert (False, attempts, True) == (result.succeeded, result.attempts, result.rolled_back)
+    assert ["isolate"] * attempts + ["release", "broken", "release"] == bench.acted
     assert 9.0 <= bench.now_s < 10.0
 
 
