@@ -13,8 +13,8 @@ __all__ = ["build_hash"]
 def build_hash(settings: Settings, stage: str) -> str:
     """Return 16 hexadecimal digits that change with whatever may change a stage's decisions.
 
-    Hashed are the version, the sources of packets, policies and stages, and the settings that
-    decisions depend on.
+    Hashed are the version, the sources of packets, rules, policies and stages, and the settings
+    that decisions depend on.
     """
     relevant = settings.model_dump_json(
         include={
@@ -33,7 +33,7 @@ def build_hash(settings: Settings, stage: str) -> str:
 @lru_cache(maxsize=4)
 def _sources_hash(package: Path) -> str:
     digest = hashlib.sha256()
-    for folder in ("packets", "policies", "stages"):
+    for folder in ("packets", "rules", "policies", "stages"):
         for path in sorted((package / folder).rglob("*.py")):
             content = path.read_bytes()
             digest.update(f"{path.relative_to(package).as_posix()}\x1f{len(content)}\x1f".encode())
