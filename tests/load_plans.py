@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from pipeline import broker
 from pipeline.demo.figures import figures
 from pipeline.demo.live import LiveView
 from pipeline.demo.plan import DemoPlan
@@ -57,14 +58,18 @@ def carry_out(cases: Sequence[Case], settings: Settings | None = None) -> list[J
         PipelineError: If one cannot be carried out.
     """
     settings = settings or load_settings()
+    ours = broker.status(settings).broker is None and settings.broker is None
     judged = []
-    for number, case in enumerate(cases, 1):
-        click.echo(f"{number} of {len(cases)}: {case.name}", err=True)
-        # A broker that was started for the first case serves them all.
-        plan = replace(case.plan, keep=case.plan.keep or number < len(cases))
-        summary = _summary(plan, settings, case.name)
-        faults = (*summary.faults, *case.faults(summary))
-        judged.append(Judged(case.name, summary.to_dict(), faults))
+    try:
+        for number, case in enumerate(cases, 1):
+            click.echo(f"{number} of {len(cases)}: {case.name}", err=True)
+            # A broker that was started for the first case serves them all.
+            summary = _summary(replace(case.plan, keep=True), settings, case.name)
+            faults = (*summary.faults, *case.faults(summary))
+            judged.append(Judged(case.name, summary.to_dict(), faults))
+    finally:
+        if ours:
+            broker.down(settings)
     return judged
 
 
