@@ -1,15 +1,12 @@
 """`cascade demo`: the whole pipeline with one command."""
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
+from pipeline.cli.interruption import interruptible
 from pipeline.demo.live import LiveView
 from pipeline.demo.plan import DemoPlan, Kill
 from pipeline.errors import PipelineError
@@ -136,7 +133,7 @@ def command(
         json_file=json_file,
         report_file=report_file,
     )
-    with _interruptible():
+    with interruptible():
         try:
             passed = _run(plan, lock_step, round_cut)
         except KeyboardInterrupt:
@@ -165,27 +162,3 @@ def _run(plan: DemoPlan, lock_step: int | None, round_cut: int) -> bool:
     if not verdicts:
         raise PipelineError("Expected the demo to come to an end, did not")
     return verdicts[0]
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Have SIGTERM and SIGHUP end the demo as Ctrl-C does: in order, nothing left behind.
-
-    Once it is ending, further signals are ignored: they would only leave things behind.
-    """
-    ending = False
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        nonlocal ending
-        if not ending:
-            ending = True
-            raise KeyboardInterrupt
-
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {name: signal.signal(name, handle) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
