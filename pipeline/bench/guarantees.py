@@ -22,7 +22,7 @@ from confluent_kafka import (
 
 from pipeline.errors import OwnershipLost
 from pipeline.settings import Settings
-from pipeline.transport.clients import group_consumer, watermarks
+from pipeline.transport.clients import ROUND_LINGER_MS, group_consumer, watermarks
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import Ownership
 from pipeline.transport.layout import partition_counts
@@ -122,8 +122,8 @@ class AtLeastOnceHost(LogHost):
     def _new_producer(self) -> Producer:
         properties = self.settings.client(
             client_id=self.settings.group(f"bench.{self.spec.stage}"), acks="all",
-            enable_idempotence=True, max_in_flight_requests_per_connection=1, linger_ms=0,
-            queue_buffering_max_messages=200_000,
+            enable_idempotence=True, max_in_flight_requests_per_connection=1,
+            linger_ms=ROUND_LINGER_MS, queue_buffering_max_messages=200_000,
         )  # fmt: skip
         return Producer(properties, logger=_logger)
 
@@ -255,7 +255,7 @@ class TransactionalHost(AtLeastOnceHost):
     def _new_producer(self) -> Producer:
         name = self.settings.group(f"bench.{self.spec.stage}")
         properties = self.settings.client(
-            client_id=name, transactional_id=name, acks="all", linger_ms=0,
+            client_id=name, transactional_id=name, acks="all", linger_ms=ROUND_LINGER_MS,
             # At the default of 100 ms every transaction meets the end of the one before it and
             # waits that long.
             retry_backoff_ms=2, retry_backoff_max_ms=20,

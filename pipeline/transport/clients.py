@@ -10,6 +10,7 @@ from pipeline.errors import BrokerUnavailable, PositionLost
 from pipeline.settings import Settings
 
 __all__ = [
+    "ROUND_LINGER_MS",
     "drain",
     "group_consumer",
     "log_consumer",
@@ -20,6 +21,9 @@ __all__ = [
 ]
 
 _logger = logging.getLogger(__name__)
+
+ROUND_LINGER_MS = 0.5
+"""Records of one round are handed over within this time, and go in one request."""
 
 _FETCH: dict[str, Any] = {
     # A wait ends with the first byte, so this costs no latency; short waits cost the broker CPU.
@@ -79,8 +83,7 @@ def log_producer(settings: Settings, client: str) -> Producer:
         "acks": "all",
         "enable_idempotence": True,
         "max_in_flight_requests_per_connection": 1,
-        # Records of one round are handed over within this time, and go in one request.
-        "linger_ms": 0.5,
+        "linger_ms": ROUND_LINGER_MS,
         "message_timeout_ms": 0,
         "delivery_report_only_error": True,
         "queue_buffering_max_messages": 200_000,
