@@ -1,6 +1,7 @@
 """Faust apps of the stages: `faust -A pipeline.stages.risk worker -l info`.
 
-An app has one agent; its events are rounds (`pipeline.transport.rounds.Round`).
+An app has one agent; its event is the queue of the worker's rounds
+(`pipeline.transport.rounds.RoundQueue`), which it works off one by one.
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from pipeline.stages.yielding import yield_to_registered
 from pipeline.transport.faust_consumer import RoundConsumer
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import LogSpec
-from pipeline.transport.rounds import Round
+from pipeline.transport.rounds import RoundQueue
 
 __all__ = ["LogApp", "log_app", "stage_app"]
 
@@ -63,8 +64,8 @@ class LogApp(faust.App):
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
 
 
-class _RoundSchema(faust.Schema):
-    """Hands a round through as it is: its records are decoded by the engine."""
+class _RoundsSchema(faust.Schema):
+    """Hands the rounds through as they are: their records are decoded by the engine."""
 
     def loads_key(self, app: AppT, message: Any, **_: Any) -> Any:
         return None
@@ -142,7 +143,7 @@ def serve(app: LogApp, name: str, work_off: Any, breaker: Breaker | None = None)
         breaker: Of the stage's policy, where it has one.
     """
     rounds = app.topic(
-        app.cascade.topic(app.host.spec.subscribed), schema=_RoundSchema(), internal=True
+        app.cascade.topic(app.host.spec.subscribed), schema=_RoundsSchema(), internal=True
     )
 
     gate = ControlGate(
@@ -150,13 +151,14 @@ def serve(app: LogApp, name: str, work_off: Any, breaker: Breaker | None = None)
         pause=partial(_pause, app.host), say=Acknowledger(app.bus), breaker=breaker,
     )  # fmt: skip
 
-    async def agent(stream: AsyncIterator[Round]) -> None:
+    async def agent(stream: AsyncIterator[RoundQueue]) -> None:
         consumer = cast(RoundConsumer, app.consumer)
-        async for taken in cast(Any, stream).noack():
+        async for queue in cast(Any, stream).noack():
             try:
-                await gate.through(work_off, taken)
+                async for taken in queue:
+                    await gate.through(work_off, taken)
             finally:
-                consumer.return_credit()
+                consumer.give_back()
 
     app.agent(rounds, name=name)(agent)
 

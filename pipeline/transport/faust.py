@@ -1,4 +1,4 @@
-"""The Faust transport `rdkafka://`: Faust apps on librdkafka, a whole round as one event.
+"""The Faust transport `rdkafka://`: Faust apps on librdkafka, working off whole rounds.
 
 Registered as entry point `faust.transports`. Faust gives apps, agents, groups, `faust worker`,
 lifecycle, timers and services; its drain loop, acknowledgements and commits are replaced, since

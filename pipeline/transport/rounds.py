@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from confluent_kafka import Message
 
@@ -19,7 +20,7 @@ _WEIGHT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The event that a Faust agent receives.
+    """What a Faust agent works off at a time.
 
     Attributes:
         records: Messages by (real topic, partition), in order of offset.
@@ -77,6 +78,15 @@ class RoundQueue:
             self._batches.clear()
             self._generation = generation
             self.size = 0
+
+    def __aiter__(self) -> Self:
+        """Return the rounds, without end."""
+        return self
+
+    async def __anext__(self) -> Round:
+        """Return the next round, once others in the loop had their turn."""
+        await asyncio.sleep(0)
+        return await self.take()
 
     async def take(self) -> Round:
         """Return the next round, waiting for its first message."""

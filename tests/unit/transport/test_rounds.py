@@ -65,3 +65,20 @@ async def test_a_taker_is_woken_from_another_thread() -> None:
     taken = await asyncio.wait_for(taking, 10)
     thread.join()
     assert [4] == [each.offset() for each in taken.records["topic", 0]]
+
+
+async def test_rounds_of_a_busy_worker_let_others_run() -> None:
+    """Where stages share a loop, one that always finds records takes turns with the rest."""
+    busy, other = _queue(limit=1), _queue(limit=1)
+    busy.add(_messages(*range(5)), 10, 1)
+    other.add(_messages(*range(5)), 10, 1)
+    turns: list[str] = []
+
+    async def work(name: str, queue: RoundQueue) -> None:
+        async for _ in queue:
+            turns.append(name)
+            if not queue.size:
+                return
+
+    await asyncio.gather(work("busy", busy), work("other", other))
+    assert ["busy", "other"] * 5 == turns
