@@ -17,10 +17,12 @@ from pipeline.policies.windows import BAR_FIELDS
 __all__ = [
     "BarColumns",
     "average_true_range",
+    "check_windows",
     "columns",
     "decayed_sums",
     "ewma_weights",
     "weighted_last",
+    "wilder_weights",
 ]
 
 _MAX_PRICE_RANGE = 1e4  # highest / lowest price in a window; beyond it the data is broken
@@ -43,6 +45,19 @@ class BarColumns:
     ready: BoolArray
 
 
+def check_windows(windows: FloatArray, counts: IntArray, width: int) -> None:
+    """Check that there is a window of `width` bars for each count.
+
+    Raises:
+        ConfigurationError: Arrays of another shape.
+    """
+    if windows.shape != (len(counts), width, len(BAR_FIELDS)):
+        raise ConfigurationError(
+            f"Expected windows of shape ({len(counts)}, {width}, 5), one per count, was "
+            f"{windows.shape}; make the windows with BarWindows({width})"
+        )
+
+
 def columns(windows: FloatArray, counts: IntArray, width: int) -> BarColumns:
     """Split windows into columns and find the rows that can be decided on.
 
@@ -58,11 +73,7 @@ def columns(windows: FloatArray, counts: IntArray, width: int) -> BarColumns:
     Raises:
         ConfigurationError: Arrays of another shape.
     """
-    if windows.shape != (len(counts), width, len(BAR_FIELDS)):
-        raise ConfigurationError(
-            f"Expected windows of shape ({len(counts)}, {width}, 5), one per count, was "
-            f"{windows.shape}; make the windows with BarWindows({width})"
-        )
+    check_windows(windows, counts, width)
     parts = np.ascontiguousarray(windows.transpose(2, 0, 1), dtype=np.float64)
     lowest, highest = parts.min(axis=2), parts.max(axis=2)
     bottom, top = lowest[:4].min(axis=0), highest[:4].max(axis=0)
@@ -111,8 +122,8 @@ def ewma_weights(length: int, decay: float) -> FloatArray:
 
 
 @functools.lru_cache(maxsize=64)
-def _wilder_weights(length: int, period: int) -> FloatArray:
-    """Weights that unroll Wilder's recursion over `length` values, seeded by a plain mean."""
+def wilder_weights(length: int, period: int) -> FloatArray:
+    """Return weights that unroll Wilder's recursion over `length` values, seeded by a mean."""
     decay = 1.0 - 1.0 / period
     seed = [decay ** (length - period) / period] * period
     return _frozen(seed + [decay ** (length - 1 - i) / period for i in range(period, length)])
@@ -127,7 +138,7 @@ def average_true_range(bars: BarColumns, period: int) -> FloatArray:
     """
     before = bars.close[:, :-1]
     ranges = np.maximum(bars.high[:, 1:], before) - np.minimum(bars.low[:, 1:], before)
-    return weighted_last(ranges, _wilder_weights(ranges.shape[1], period))
+    return weighted_last(ranges, wilder_weights(ranges.shape[1], period))
 
 
 def _frozen(values: list[float]) -> FloatArray:

@@ -7,7 +7,7 @@ components have the section's own prefix: `COORDINATION_*`, `PERFORMANCE_*`, `VA
 no limit.
 """
 
-from pipeline.settings.build import build_hash
+from pipeline.settings.build import build_hash, sources_in
 from pipeline.settings.components import (
     CoordinationSettings,
     EmergencyContact,
@@ -42,5 +42,6 @@ __all__ = [
     "load_settings",
     "nested_variables",
     "parse_flags",
+    "sources_in",
     "without_nested",
 ]

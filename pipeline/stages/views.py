@@ -15,6 +15,7 @@ from pipeline import __version__
 from pipeline.errors import FatalError
 from pipeline.packets.models import PolicyStamp, Superposition
 from pipeline.policies.actions import ACTIONS, FloatArray
+from pipeline.settings import sources_in
 from pipeline.stages.contract import Context
 
 __all__ = [
@@ -75,7 +76,7 @@ def policy_hash(package: Any, settings: Any) -> str:
 @lru_cache(maxsize=32)
 def _hash(folder: Path, settings: str) -> str:
     digest = hashlib.sha256(settings.encode())
-    for path in sorted(folder.glob("*.py")):
+    for path in sources_in(folder):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

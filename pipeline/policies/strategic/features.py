@@ -10,7 +10,7 @@ from pipeline.policies.actions import FloatArray, IntArray
 from pipeline.policies.indicators import BarColumns, ewma_weights, weighted_last
 from pipeline.policies.strategic.settings import StrategicSettings
 
-__all__ = ["Features", "features", "node_distance", "season"]
+__all__ = ["Features", "features", "node_distance", "season", "season_factors", "time_of_day"]
 
 _DAY_US = 86_400_000_000
 # Keeps quotients finite for prices that do not move; far below any tick of a real market.
@@ -60,16 +60,22 @@ def season(event_time_us: IntArray, settings: StrategicSettings) -> tuple[FloatA
     1 + a sin(x) + b cos(x), x = 2 pi t / day with t since midnight UTC; the later value by the
     addition theorem, so sine and cosine are taken once.
     """
-    angle = (np.asarray(event_time_us) % _DAY_US) * (2.0 * math.pi / _DAY_US)
-    sine, cosine = np.sin(angle), np.cos(angle)
-    a, b, later_a, later_b = _season_factors(
+    sine, cosine = time_of_day(event_time_us)
+    a, b, later_a, later_b = season_factors(
         settings.season_sine, settings.season_cosine, settings.season_horizon_s
     )
     return 1.0 + a * sine + b * cosine, 1.0 + later_a * sine + later_b * cosine
 
 
+def time_of_day(event_time_us: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return sine and cosine of the angle of a time of day, midnight UTC at 0 ([n] each)."""
+    angle = (np.asarray(event_time_us) % _DAY_US) * (2.0 * math.pi / _DAY_US)
+    return np.sin(angle), np.cos(angle)
+
+
 @functools.lru_cache(maxsize=64)
-def _season_factors(a: float, b: float, horizon_s: float) -> tuple[float, float, float, float]:
+def season_factors(a: float, b: float, horizon_s: float) -> tuple[float, float, float, float]:
+    """Return the factors of sine and cosine now, and those of `horizon_s` seconds later."""
     turn = 2.0 * math.pi * horizon_s * 1e6 / _DAY_US
     sine, cosine = math.sin(turn), math.cos(turn)
     return a, b, a * cosine - b * sine, a * sine + b * cosine

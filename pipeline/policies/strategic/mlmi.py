@@ -8,7 +8,7 @@ from pipeline.policies.actions import FloatArray
 from pipeline.policies.indicators import decayed_sums
 from pipeline.policies.strategic.settings import StrategicSettings
 
-__all__ = ["mlmi_score"]
+__all__ = ["mlmi_score", "smoothing"]
 
 
 def mlmi_score(returns: FloatArray, settings: StrategicSettings) -> FloatArray:
@@ -41,7 +41,7 @@ def mlmi_score(returns: FloatArray, settings: StrategicSettings) -> FloatArray:
 def _squared_distances(returns: FloatArray, settings: StrategicSettings) -> FloatArray:
     """Distance of each candidate bar from the last one in feature space, squared ([n, K])."""
     n, length = returns.shape
-    decays, corrections = _smoothing(length, settings.fast_period, settings.slow_period)
+    decays, corrections = smoothing(length, settings.fast_period, settings.slow_period)
     moves = np.empty((2, 2, n, length))  # period, gain or loss
     moves[:, 0] = np.maximum(returns, 0.0)
     moves[:, 1] = moves[:, 0] - returns
@@ -60,8 +60,12 @@ def _squared_distances(returns: FloatArray, settings: StrategicSettings) -> Floa
 
 
 @functools.lru_cache(maxsize=16)
-def _smoothing(length: int, fast: int, slow: int) -> tuple[FloatArray, FloatArray]:
-    """Decay per period; and what turns sums into averages in fast sum / slow sum, per bar."""
+def smoothing(length: int, fast: int, slow: int) -> tuple[FloatArray, FloatArray]:
+    """Return what Wilder's smoothing over both periods needs.
+
+    Returns:
+        Decay per period; and what turns sums into averages in fast sum / slow sum, per bar.
+    """
     decays = np.array([1.0 - 1.0 / fast, 1.0 - 1.0 / slow])
     # Sum of decay^j for j = 0 ... i: the weight that the first i + 1 bars carry.
     covered = np.array([[sum(d**j for j in range(i + 1)) for i in range(length)] for d in decays])

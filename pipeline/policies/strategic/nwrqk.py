@@ -9,7 +9,7 @@ from pipeline.policies.actions import FloatArray, squash
 from pipeline.policies.indicators import weighted_last
 from pipeline.policies.strategic.settings import StrategicSettings
 
-__all__ = ["kernel_estimates", "nwrqk_score"]
+__all__ = ["kernel_estimates", "kernel_weights", "nwrqk_score"]
 
 
 def kernel_estimates(close: FloatArray, settings: StrategicSettings) -> tuple[FloatArray, ...]:
@@ -28,7 +28,7 @@ def kernel_estimates(close: FloatArray, settings: StrategicSettings) -> tuple[Fl
     Returns:
         Now and before, [n] each, in price units.
     """
-    weights = _kernel_weights(
+    weights = kernel_weights(
         close.shape[1] - settings.slope_bars, settings.kernel_length_bars, settings.kernel_alpha
     )
     return (
@@ -62,7 +62,8 @@ def nwrqk_score(
 
 
 @functools.lru_cache(maxsize=64)
-def _kernel_weights(length: int, length_bars: float, alpha: float) -> FloatArray:
+def kernel_weights(length: int, length_bars: float, alpha: float) -> FloatArray:
+    """Return the kernel at the last `length` bars, oldest first, summing to 1."""
     raw = [(1.0 + lag**2 / (2.0 * alpha * length_bars**2)) ** -alpha for lag in range(length)]
     total = math.fsum(raw)
     return np.array([value / total for value in reversed(raw)])

@@ -1,13 +1,13 @@
 """The tactical decision: whether to act now and at which price, from the last 60 bars."""
 
-from pipeline.policies.tactical.decide import (
+from pipeline.policies.tactical.batch import (
     AGENTS,
     REASONS,
     ReasonCode,
     StrategicContext,
     TacticalBatch,
-    decide,
 )
+from pipeline.policies.tactical.decide import decide
 from pipeline.policies.tactical.settings import TacticalSettings
 
 __all__ = [

@@ -9,7 +9,7 @@ from pipeline.policies.actions import FloatArray, IntArray, clip
 from pipeline.policies.indicators import BarColumns
 from pipeline.policies.tactical.settings import TacticalSettings
 
-__all__ = ["NearestGaps", "fvg_score", "nearest_gaps"]
+__all__ = ["NearestGaps", "fading", "fvg_score", "nearest_gaps"]
 
 _SIGNS = np.array([1.0, -1.0]).reshape(2, 1, 1)
 
@@ -78,11 +78,12 @@ def fvg_score(gaps: NearestGaps, atr: FloatArray, settings: TacticalSettings) ->
     gap below the price supports it, a bearish one above presses on it.
     """
     reach = settings.gap_reach_atr * np.where(atr > 0.0, atr, 1.0)
-    fading = _fading(settings.gap_max_age_bars, settings.gap_decay)[gaps.age]
-    strength = (1.0 - gaps.mitigation) * fading / (1.0 + gaps.distance / reach)
+    faded = fading(settings.gap_max_age_bars, settings.gap_decay)[gaps.age]
+    strength = (1.0 - gaps.mitigation) * faded / (1.0 + gaps.distance / reach)
     return clip(settings.gap_gain * (strength[0] - strength[1]), -1.0, 1.0)
 
 
 @functools.lru_cache(maxsize=64)
-def _fading(max_age: int, decay: float) -> FloatArray:
+def fading(max_age: int, decay: float) -> FloatArray:
+    """Return what is left of a gap's strength at each age from 0 to `max_age`."""
     return np.array([decay**age for age in range(max_age + 1)])

@@ -66,7 +66,7 @@ class TacticalSettings:
     def __post_init__(self) -> None:
         checks = {
             "1 <= atr_period < width": 1 <= self.atr_period < self.width,
-            "1 <= gap_max_age_bars <= width - 2": 1 <= self.gap_max_age_bars <= self.width - 2,
+            "1 <= gap_max_age_bars <= width - 3": 1 <= self.gap_max_age_bars <= self.width - 3,
             "1 <= momentum_bars, 1 <= volume_bars, their sum < width": (
                 min(self.momentum_bars, self.volume_bars) >= 1
                 and self.momentum_bars + self.volume_bars < self.width

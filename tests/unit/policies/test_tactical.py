@@ -514,7 +514,7 @@ def test_any_price_level_and_shape_of_bar_gives_sound_figures(
     ("field", "value"),
     [
         ("atr_period", 60),
-        ("gap_max_age_bars", 59),
+        ("gap_max_age_bars", 58),
         ("momentum_bars", 0),
         ("volume_bars", 55),
         ("value_bars", 61),

@@ -6,9 +6,10 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
+import pipeline.policies
 from pipeline.cli import main
 from pipeline.errors import ConfigurationError
-from pipeline.settings import Settings, build_hash, describe, load_settings
+from pipeline.settings import Settings, build_hash, describe, load_settings, sources_in
 
 
 @pytest.fixture(autouse=True)
@@ -226,3 +227,11 @@ def test_the_build_hash_changes_with_what_decides() -> None:
     assert build_hash(load_settings(), "tactical") != plain
     for change in ({"cascade_timeout_ms": 99}, {"account": "a"}, {"initial_equity": 5.0}):
         assert build_hash(load_settings(**change), "risk") != plain
+
+
+def test_what_is_compiled_counts_as_source() -> None:
+    """The hashes of builds and policies change with every source, not with what compilers make."""
+    policies = Path(pipeline.policies.__file__).parent
+    found = {path.relative_to(policies).as_posix() for path in sources_in(policies)}
+    assert {"strategic/kernel.pyx", "strategic/mlmi.py", "arithmetic.pxd"} <= found
+    assert not {Path(name).suffix for name in found} & {".c", ".so", ".pyc", ".pyi"}
