@@ -178,7 +178,7 @@ class PerformanceCore:
         if metric is MetricType.ERROR_RATE:
             bad, whole = self.flows.failures(now_us, window_s)
             if threshold.subject != CASCADE:
-                counts, _ = self.flows.counts(now_us, window_s)
+                counts = self.flows.counts(now_us, window_s)
                 whole = counts.worked[threshold.subject]
                 bad = counts.failed_at[threshold.subject]
             return Measured(bad / whole if whole >= threshold.minimum_samples else None)
@@ -330,7 +330,7 @@ class PerformanceCore:
         )
 
     def _errors(self, now_us: int, window_s: float, undecodable: int) -> ErrorFigures:
-        counts, _ = self.flows.counts(now_us, window_s)
+        counts = self.flows.counts(now_us, window_s)
         return ErrorFigures(
             counts.failed / counts.ended if counts.ended else None,
             {name: counts.failed_at[name] / worked for name, worked in counts.worked.items()},

@@ -149,27 +149,31 @@ class Flows:
         newest = reversed(self._traces.values())
         return [trace for trace, _ in zip(newest, range(count), strict=False)]
 
-    def counts(self, now_us: int, window_s: float) -> tuple[FlowCounts, float]:
-        """Return (counts of the last full seconds, how many seconds these are).
+    def counts(self, now_us: int, window_s: float) -> FlowCounts:
+        """Return the counts of the last seconds of the clock.
 
-        The seconds are 0 before the first full one. The last half second is left out: not all
-        that ended in it is known yet.
+        The second that runs is left out, and the one before it for half a second: not all that
+        ended in it is known yet. The second in which watching began is not: what ended in it counts
+        no less for the part that nobody watched.
         """
-        last, first = self._span(now_us, window_s)
         found = FlowCounts()
-        for _, counts in self._within(first, last):
+        for _, counts in self._within(*_span(now_us, window_s)):
             found.add(counts)
-        return found, float(last - first)
+        return found
 
     def failures(self, now_us: int, window_s: float) -> tuple[int, int]:
         """Return (packets that failed, packets that ended), as `counts` does."""
-        last, first = self._span(now_us, window_s)
-        within = [counts for _, counts in self._within(first, last)]
+        within = [counts for _, counts in self._within(*_span(now_us, window_s))]
         return sum(each.failed for each in within), sum(each.ended for each in within)
 
     def per_second(self, now_us: int, window_s: float) -> NDArray[np.float64]:
-        """Return how many packets ended without a failure in each of the last full seconds."""
-        last, first = self._span(now_us, window_s)
+        """Return how many packets ended without a failure in each of the last full seconds.
+
+        There is none before the first second that was watched from its beginning to its end.
+        """
+        first, last = _span(now_us, window_s)
+        begun = -(-self._since_us // _US)
+        first = min(last, max(begun, first))
         found = np.zeros(last - first)
         for second, counts in self._within(first, last):
             found[second - first] = counts.ended - counts.failed
@@ -223,11 +227,6 @@ class Flows:
             if second < last:
                 yield second, counts
 
-    def _span(self, now_us: int, window_s: float) -> tuple[int, int]:
-        last = (now_us - _US // 2) // _US
-        begun = -(-self._since_us // _US)
-        return last, min(last, max(begun, last - max(1, round(window_s))))
-
     def _second(self, second: int) -> FlowCounts:
         for known, counts in reversed(self._seconds):
             if known == second:
@@ -275,6 +274,12 @@ class Flows:
                 names += (part(system, each) for each in parts)
             known = self._columns[shape] = self.ring.columns(names)
         return known
+
+
+def _span(now_us: int, window_s: float) -> tuple[int, int]:
+    """Return (first second of a window, the one after its last), seconds since the Unix epoch."""
+    last = (now_us - _US // 2) // _US
+    return last - max(1, round(window_s)), last
 
 
 def _union(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> float:

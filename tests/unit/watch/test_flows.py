@@ -43,7 +43,7 @@ def test_stages_after_a_sealed_fate_have_no_figures() -> None:
     assert 0 == len(flows.values(part("risk", "processing"), now_us, 10.0))
     assert 1 == len(flows.values(END_TO_END, now_us, 10.0))
     assert 0 == len(flows.values(DECIDED, now_us, 10.0))
-    counts, _ = flows.counts(seconds(3.0), 10.0)
+    counts = flows.counts(seconds(3.0), 10.0)
     assert {"strategic": 1, "tactical": 1} == dict(counts.worked)
     assert {"tactical": 1} == dict(counts.failed_at)
 
@@ -96,8 +96,31 @@ def test_nothing_watched_yet_is_no_rate() -> None:
     """In the first second there is no full one, so there is no rate, rather than 0."""
     flows = _flows()
     assert 0 == len(flows.per_second(seconds(0.4), 10.0))
-    counts, span_s = flows.counts(seconds(0.4), 10.0)
-    assert (0, 0.0) == (counts.ended, span_s)
+    assert 0 == flows.counts(seconds(0.4), 10.0).ended
+
+
+def test_packets_of_the_second_in_which_watching_began_count() -> None:
+    """Whoever begins within a second and sees packets end in it counts them, but as no rate."""
+    flows = Flows(1000, seconds(0.7))
+    _take(flows, trace_of(flow_end(1, 0.8)))
+    _take(flows, trace_of(flow_end(2, 0.9, kind=OutcomeKind.EXPIRED, sealed_by="risk")))
+    _take(flows, trace_of(flow_end(3, 1.1)))
+
+    assert 0 == flows.counts(seconds(1.4), 3600.0).ended
+    for look_s, ended in ((1.5, 2), (2.4, 2), (2.5, 3)):
+        assert ended == flows.counts(seconds(look_s), 3600.0).ended
+        assert (1, ended) == flows.failures(seconds(look_s), 3600.0)
+    assert {"held": 2, "expired": 1} == dict(flows.counts(seconds(3.0), 3600.0).outcomes)
+    assert [1.0] == flows.per_second(seconds(2.5), 3600.0).tolist()
+
+
+def test_packets_that_ended_before_the_monitor_began_count_from_the_first() -> None:
+    """Of a log that is read from earlier on, the second of the first record counts too."""
+    flows = Flows(1000, seconds(100.0))
+    for number in range(30):
+        _take(flows, trace_of(flow_end(number, 90.5 + number / 10)))
+    assert 30 == flows.counts(seconds(101.0), 3600.0).ended
+    assert 25.0 == flows.per_second(seconds(101.0), 3600.0).sum()
 
 
 def test_mean_waiting_follows_littles_law() -> None:
