@@ -2,13 +2,21 @@
 
 The broker is, in this order: the one of `TEST_BROKER=host:port`; a container, where a Docker engine
 answers and has the image; a local process. Which one it was stands in pytest's summary.
+
+The first test that asks for it starts it. Workers of pytest-xdist share one, and the process that
+started them stops it, so that it does not matter which of them ends first.
 """
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +30,35 @@ from pipeline.resources import resource
 from pipeline.settings import Settings, load_settings
 
 _START_TIMEOUT_S = 150.0
+_STOP_TIMEOUT_S = 60.0
+_FOLDER = pytest.StashKey[Path]()
 _USED = pytest.StashKey[str]()
+_INPUT = "kafka_folder"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """The broker of a test session.
+
+    Attributes:
+        bootstrap: Its bootstrap servers.
+        used: What it is, for people.
+        container: Id of its container; empty where it is none.
+    """
+
+    bootstrap: str
+    used: str
+    container: str = ""
 
 
 @pytest.fixture(scope="session")
-def kafka(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def kafka(pytestconfig: pytest.Config) -> str:
     """Bootstrap servers of a real Kafka that lives as long as the test session."""
-    given = os.environ.get("TEST_BROKER")
-    image = f"apache/kafka:{kafka_version(resource('docker/kafka/pom.xml'))}"
-    if given:
-        broker.probe(given, timeout_s=10.0)
-        _say(request, f"broker of TEST_BROKER at {given}")
-        yield given
-    elif _docker_has(image):
-        yield from _container(request, image)
-    else:
-        yield from _process(request, tmp_path_factory.mktemp("kafka"))
+    folder = pytestconfig.stash[_FOLDER]
+    with _locked(folder):
+        found = _known(folder) or _start(folder)
+        (folder / "shared.json").write_text(json.dumps(asdict(found)))
+    return found.bootstrap
 
 
 @pytest.fixture
@@ -54,12 +73,75 @@ def kafka_settings(kafka: str, namespace: str, tmp_path: Path) -> Settings:
     return load_settings(broker=kafka, namespace=namespace, home=tmp_path / "home")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder by which the processes of a test session share their broker."""
+    given = getattr(config, "workerinput", {}).get(_INPUT)
+    config.stash[_FOLDER] = Path(given or tempfile.mkdtemp(prefix="kafka-of-tests-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where that folder is."""
+    node.workerinput[_INPUT] = str(node.config.stash[_FOLDER])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Stop the broker, once all workers have ended."""
+    if hasattr(session.config, "workerinput"):
+        return
+    folder = session.config.stash[_FOLDER]
+    found = _known(folder)
+    if found is not None:
+        session.config.stash[_USED] = found.used
+        _stop(found, folder)
+    shutil.rmtree(folder)
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which broker the tests ran against."""
     if used := config.stash.get(_USED, ""):
         terminalreporter.write_line(f"Kafka of these tests: {used}")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _known(folder: Path) -> _Shared | None:
+    file = folder / "shared.json"
+    return _Shared(**json.loads(file.read_text())) if file.exists() else None
+
+
+def _start(folder: Path) -> _Shared:
+    given = os.environ.get("TEST_BROKER")
+    image = f"apache/kafka:{kafka_version(resource('docker/kafka/pom.xml'))}"
+    if given:
+        broker.probe(given, timeout_s=10.0)
+        return _Shared(given, f"broker of TEST_BROKER at {given}")
+    if _docker_has(image):
+        return _container(image)
+    settings = _local(folder)
+    found = broker.up(settings, notice=print)
+    return _Shared(found.bootstrap, broker.status(settings).detail)
+
+
+def _stop(found: _Shared, folder: Path) -> None:
+    if found.container:
+        command = ["docker", "rm", "--force", "--volumes", found.container]
+        subprocess.run(command, check=True, capture_output=True, timeout=_STOP_TIMEOUT_S)
+    elif (settings := _local(folder)).home.exists():
+        broker.down(settings)
+
+
+def _local(folder: Path) -> Settings:
+    """Return the settings of a broker that is a local process."""
+    return load_settings(broker=None, home=folder / "home")
 
 
 def _docker_has(image: str) -> bool:
@@ -75,11 +157,11 @@ def _docker_has(image: str) -> bool:
     return inspected.returncode == 0
 
 
-def _container(request: pytest.FixtureRequest, image: str) -> Iterator[str]:
+def _container(image: str) -> _Shared:
     from testcontainers.core.config import testcontainers_config
     from testcontainers.core.container import DockerContainer
 
-    # Ryuk is one more image to pull; the fixture itself removes the container.
+    # Ryuk is one more image to pull; the session's end removes the container.
     testcontainers_config.ryuk_disabled = True
     port = broker.ThisMachine().free_port(0)
     bootstrap = f"127.0.0.1:{port}"
@@ -88,24 +170,15 @@ def _container(request: pytest.FixtureRequest, image: str) -> Iterator[str]:
     ports["9092"] = ("127.0.0.1", port)
     for name, value in container_environment(bootstrap).items():
         container = container.with_env(name, value)
-    with container:
-        try:
-            _await(bootstrap)
-        except Exception:
-            print(*(stream.decode(errors="replace") for stream in container.get_logs()))  # noqa: T201
-            raise
-        _say(request, f"container of {image} at {bootstrap}, by testcontainers")
-        yield bootstrap
-
-
-def _process(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
-    settings = load_settings(broker=None, home=home)
-    found = broker.up(settings, notice=print)
+    container.start()
     try:
-        _say(request, broker.status(settings).detail)
-        yield found.bootstrap
-    finally:
-        broker.down(settings)
+        _await(bootstrap)
+    except Exception:
+        print(*(stream.decode(errors="replace") for stream in container.get_logs()))  # noqa: T201
+        container.stop()
+        raise
+    used = f"container of {image} at {bootstrap}, by testcontainers"
+    return _Shared(bootstrap, used, str(container.get_wrapped_container().id))
 
 
 def _await(bootstrap: str) -> None:
@@ -120,7 +193,3 @@ def _await(bootstrap: str) -> None:
             machine.sleep(0.2)
         else:
             return
-
-
-def _say(request: pytest.FixtureRequest, used: str) -> None:
-    request.config.stash[_USED] = used
