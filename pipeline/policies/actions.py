@@ -11,6 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.policies.kernels import compiled_module
+
 __all__ = [
     "ACTIONS",
     "BUY",
@@ -71,7 +73,13 @@ def directional(scores: FloatArray, ambiguity: float) -> FloatArray:
 
 def coherence(distribution: FloatArray) -> FloatArray:
     """Return 1 - normalised entropy over the last axis: 1 if certain, 0 if uniform."""
-    terms = distribution * np.log(np.maximum(distribution, _SMALLEST))
+    logarithms = np.log(np.maximum(distribution, _SMALLEST))
+    rows = compiled_module("rows")
+    if rows is not None and distribution.flags.c_contiguous:
+        found = np.empty(distribution.shape[:-1])
+        rows.coherence(distribution, logarithms, _LOG_ACTIONS, found)
+        return found
+    terms = distribution * logarithms
     entropy = -(terms[..., BUY] + terms[..., HOLD] + terms[..., SELL])
     return clip(1.0 - entropy / _LOG_ACTIONS, 0.0, 1.0)
 

@@ -10,20 +10,24 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-__all__ = ["kernel_module"]
+__all__ = ["compiled_module"]
 
 _logger = logging.getLogger(__name__)
 
 
 @cache
-def kernel_module(policy: str) -> Any | None:
-    """Return the module with a policy's kernel; None, with a warning, where it is not compiled."""
+def compiled_module(name: str) -> Any | None:
+    """Return a compiled module of the policies; None, with a warning, where it is not compiled.
+
+    Args:
+        name: As `strategic.kernel`, below `pipeline.policies`.
+    """
     try:
-        return import_module(f"pipeline.policies.{policy}.kernel")
+        return import_module(f"pipeline.policies.{name}")
     except ImportError:
         _logger.warning(
-            "The %s policy is not compiled, so it takes several times as long. Install a C compiler"
-            " and run scripts/install again.",
-            policy,
+            "pipeline.policies.%s is not compiled, so decisions take several times as long. Install"
+            " a C compiler and run scripts/install again.",
+            name,
         )
         return None

@@ -1,7 +1,8 @@
 """Bar history per symbol, and the windows that end at new bars.
 
 One ring of `width` bars per symbol, all rings in one array, so that a batch costs a handful of
-numpy calls however many symbols there are. `gather` only looks; `push` and `push_many` remember.
+numpy calls however many symbols there are, or a copy per row where `pipeline.policies.rows` is
+compiled. `gather` only looks; `push` and `push_many` remember.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import ConfigurationError, FatalError, InvalidPacket
 from pipeline.policies.actions import FloatArray, IntArray
+from pipeline.policies.kernels import compiled_module
 
 __all__ = ["BAR_FIELDS", "BarWindows"]
 
@@ -36,14 +38,16 @@ class BarWindows:
 
     Args:
         width: Bars per window, at least 2.
+        compiled: Whether to use compiled code where it is there; the content is the same.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, compiled: bool = True) -> None:
         if not _MIN_WIDTH <= width <= _MAX_WIDTH:
             raise ConfigurationError(
                 f"Expected a window of {_MIN_WIDTH} to {_MAX_WIDTH} bars, was {width}"
             )
         self.width = width
+        self._rows = compiled_module("rows") if compiled else None
         self._slots: dict[str, int] = {}
         self._clear(_FIRST_CAPACITY)
 
@@ -64,6 +68,9 @@ class BarWindows:
         if len(bar) != _FIELDS or not all(map(isfinite, bar)):
             raise InvalidPacket(f"Expected five finite numbers as bar of {symbol}, was {bar}")
         slot = self._slot_for(symbol)
+        if self._rows is not None:
+            self._rows.push(slot, bar, self._bars, self._heads, self._counts, self.width)
+            return
         head = int(self._heads[slot])
         self._bars[slot, head] = bar
         self._heads[slot] = (head + 1) % self.width
@@ -108,8 +115,10 @@ class BarWindows:
         Raises:
             InvalidPacket: A number that is not finite.
         """
-        self._check(symbols, bars)
         width = self.width
+        if self._rows is not None and bars.shape == (len(symbols), _FIELDS):
+            return self._gathered(symbols, bars)
+        self._check(symbols, bars)
         if not symbols:
             return np.empty((0, width, _FIELDS)), np.empty(0, dtype=np.int64)
         names, group, rank, sizes = _grouped(symbols)
@@ -124,6 +133,20 @@ class BarWindows:
         timelines[first + (width - 1)] = bars
         windows = timelines[first[:, None] + np.arange(width)]
         return windows, np.minimum(self._counts[slots][group] + rank + 1, width)
+
+    def _gathered(self, symbols: Sequence[str], bars: FloatArray) -> tuple[FloatArray, IntArray]:
+        assert self._rows is not None  # noqa: S101  # the caller asked
+        windows = np.empty((len(symbols), self.width, _FIELDS))
+        sizes = np.empty(len(symbols), dtype=np.int64)
+        try:
+            self._rows.gather(
+                list(symbols), np.ascontiguousarray(bars, dtype=np.float64), self._slots,
+                self._bars, self._heads, self._counts, self.width, windows, sizes,
+            )  # fmt: skip
+        except ArithmeticError:
+            self._check(symbols, bars)  # says which
+            raise
+        return windows, sizes
 
     def reset(self, symbol: str) -> None:
         """Forget a symbol; its next bar starts a new window. Unknown symbols are no error."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.policies.actions import FloatArray, IntArray, coherence
 from pipeline.policies.indicators import check_windows, ewma_weights
-from pipeline.policies.kernels import kernel_module
+from pipeline.policies.kernels import compiled_module
 from pipeline.policies.strategic.arrays import gates
 from pipeline.policies.strategic.batch import AGENTS, StrategicBatch
 from pipeline.policies.strategic.features import season_factors, time_of_day
@@ -26,7 +26,7 @@ _MIXED = len(AGENTS)  # where the mixture stands, behind the agents
 @functools.lru_cache(maxsize=16)
 def kernel_of(settings: StrategicSettings) -> "Kernel | None":
     """Return the kernel for some settings; None where it was not compiled."""
-    module = kernel_module("strategic")
+    module = compiled_module("strategic.kernel")
     if module is None:
         return None
     length = settings.width - 1

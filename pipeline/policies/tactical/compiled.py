@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.policies.actions import FloatArray, IntArray, coherence
 from pipeline.policies.indicators import check_windows, wilder_weights
-from pipeline.policies.kernels import kernel_module
+from pipeline.policies.kernels import compiled_module
 from pipeline.policies.tactical.batch import AGENTS, StrategicContext, TacticalBatch
 from pipeline.policies.tactical.fvg import fading
 from pipeline.policies.tactical.settings import TacticalSettings
@@ -23,7 +23,7 @@ _MIXED = len(AGENTS)  # where the mixture stands, behind the agents
 @functools.lru_cache(maxsize=16)
 def kernel_of(settings: TacticalSettings) -> "Kernel | None":
     """Return the kernel for some settings; None where it was not compiled."""
-    module = kernel_module("tactical")
+    module = compiled_module("tactical.kernel")
     if module is None:
         return None
     kernel: Kernel = module.Kernel(

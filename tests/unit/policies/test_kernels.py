@@ -180,8 +180,8 @@ def test_a_kernel_refuses_arrays_of_another_size(place: int) -> None:
 _WITHOUT_COMPILER = """
 import logging, sys
 logging.basicConfig()
-for policy in ("strategic", "tactical"):
-    sys.modules[f"pipeline.policies.{policy}.kernel"] = None
+for name in ("rows", "strategic.kernel", "tactical.kernel"):
+    sys.modules[f"pipeline.policies.{name}"] = None
 import numpy as np
 from pipeline.policies import strategic, tactical
 from tests.unit.policies import test_kernels as kinds
@@ -190,7 +190,8 @@ signals = strategic.decide(windows, counts, times, kinds.STRATEGIC[0])
 windows, counts, times = kinds.windows_of_all_kinds(60, seed=32)
 context = kinds.context_of_all_kinds(seed=33)
 entries = tactical.decide(windows, counts, times, context, kinds.TACTICAL[0])
-print(signals.distribution.tobytes().hex(), entries.entry.tobytes().hex())
+for each in (signals.distribution, signals.coherence, entries.entry, entries.coherence):
+    print(each.tobytes().hex())
 """
 
 
@@ -202,7 +203,7 @@ def test_the_decisions_are_the_same_where_nothing_was_compiled() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_COMPILER], capture_output=True, text=True, check=True
     )
-    expected = f"{signals.distribution.tobytes().hex()} {entries.entry.tobytes().hex()}"
-    assert expected == done.stdout.strip()
-    assert "The strategic policy is not compiled" in done.stderr
-    assert "The tactical policy is not compiled" in done.stderr
+    found = (signals.distribution, signals.coherence, entries.entry, entries.coherence)
+    assert [each.tobytes().hex() for each in found] == done.stdout.split()
+    for name in ("rows", "strategic.kernel", "tactical.kernel"):
+        assert f"pipeline.policies.{name} is not compiled" in done.stderr

@@ -100,6 +100,32 @@ def test_an_empty_batch_is_nothing() -> None:
 BATCHES = st.lists(st.lists(st.sampled_from("ABCDE"), max_size=12), max_size=8)
 
 
+@settings(max_examples=100, deadline=None)
+@given(BATCHES, st.sampled_from(["push", "push_many"]))
+def test_compiled_or_not_the_windows_are_the_same(batches: list[list[str]], how: str) -> None:
+    """Both show the same bits and remember the same, and refuse the same bars."""
+    both = BarWindows(WIDTH), BarWindows(WIDTH, compiled=False)
+    for number, symbols in enumerate(batches):
+        bars = numbered(*(100.0 * number + row for row in range(len(symbols))))
+        shown = [each.gather(symbols, bars) for each in both]
+        assert shown[0][0].tobytes() == shown[1][0].tobytes()
+        assert shown[0][1].tolist() == shown[1][1].tolist()
+        for each in both:
+            if how == "push_many":
+                each.push_many(symbols, bars)
+            else:
+                for symbol, bar in zip(symbols, bars.tolist(), strict=True):
+                    each.push(symbol, bar)
+            if symbols and number % 3 == 0:
+                each.reset(symbols[0])
+        assert both[0].dump() == both[1].dump()
+    for each in both:
+        with pytest.raises(InvalidPacket, match="Expected five finite numbers as bar of B"):
+            each.gather(["A", "B"], np.array([[1.0] * 5, [1.0, math.nan, 1.0, 1.0, 1.0]]))
+        with pytest.raises(InvalidPacket, match="Expected bars of shape"):
+            each.gather(["A"], np.ones((5, 1)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(BATCHES, st.sampled_from(["push", "push_many"]))
 def test_any_sequence_of_batches_equals_plain_lists(batches: list[list[str]], how: str) -> None:
