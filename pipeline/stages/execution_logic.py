@@ -29,7 +29,7 @@ from pipeline.policies.execution.control import Mandate
 from pipeline.policies.execution.decision import Conditions, Plan, plan
 from pipeline.policies.execution.monitor import ExecutionState
 from pipeline.policies.execution.settings import ExecutionSettings
-from pipeline.policies.execution.timing import TimingBatch, expected_half_spread, schedule
+from pipeline.policies.execution.timing import expected_half_spread, schedule
 from pipeline.policies.execution.views import HOLD, View
 from pipeline.stages.contract import Context, Draft, Input, Note, seal
 from pipeline.stages.reasons import ExecutionReason
@@ -74,12 +74,12 @@ class ExecutionLogic:
         Raises:
             RoutingError: A packet that does not belong here.
         """
-        rows = {index: row for row, index in enumerate(_decidable(inputs))}
-        timing = _schedule([inputs[index] for index in rows], self._settings)
+        decidable = _decidable(inputs)
+        conditions = _conditions([inputs[index] for index in decidable], self._settings)
+        known = dict(zip(decidable, conditions, strict=True))
         sequence = context.state_sequence
         for index, item in enumerate(inputs):
-            conditions = _conditions(timing, rows[index], item) if index in rows else None
-            output = self._decide(state, item, conditions, context, sequence)
+            output = self._decide(state, item, known.get(index), context, sequence)
             if output is not None:
                 sequence += 1
             yield output
@@ -157,7 +157,10 @@ def _decidable(inputs: Sequence[Input]) -> list[int]:
     ]
 
 
-def _schedule(items: Sequence[Input], settings: ExecutionSettings) -> TimingBatch:
+def _conditions(items: Sequence[Input], settings: ExecutionSettings) -> list[Conditions]:
+    """Return the conditions of each input, worked out for all at once."""
+    if not items:
+        return []
     bars, signals, clock = [], [], []
     for item in items:
         packet, envelope = item.packet, item.packet.envelope
@@ -165,24 +168,26 @@ def _schedule(items: Sequence[Input], settings: ExecutionSettings) -> TimingBatc
         confidence = packet.tactical.confidence if packet.tactical else 0.0
         signals.append((confidence, _volatility(packet)))
         clock.append((envelope.accepted_at, envelope.deadline, item.now))
-    rows = np.array(signals, dtype=np.float64).reshape(len(items), 2)
-    return schedule(
-        bars=np.array(bars, dtype=np.float64).reshape(len(items), 3),
+    rows = np.array(signals, dtype=np.float64)
+    timing = schedule(
+        bars=np.array(bars, dtype=np.float64),
         confidence=rows[:, 0],
         volatility=rows[:, 1],
-        clock=np.array(clock, dtype=np.int64).reshape(len(items), 3),
+        clock=np.array(clock, dtype=np.int64),
         settings=settings,
     )
-
-
-def _conditions(timing: TimingBatch, row: int, item: Input) -> Conditions:
-    return Conditions(
-        urgency=float(timing.urgency[row]),
-        market=bool(timing.market[row]),
-        window_ms=int(timing.window_ms[row]),
-        half_spread=float(timing.half_spread[row]),
-        volatility=_volatility(item.packet),
+    columns = zip(
+        timing.urgency.tolist(),
+        timing.market.tolist(),
+        timing.window_ms.tolist(),
+        timing.half_spread.tolist(),
+        signals,
+        strict=True,
     )
+    return [
+        Conditions(urgency, market, window_ms, half_spread, volatility)
+        for urgency, market, window_ms, half_spread, (_, volatility) in columns
+    ]
 
 
 def _volatility(packet: RiskAssessment) -> float:

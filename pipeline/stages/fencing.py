@@ -47,6 +47,7 @@ class FencedLogic:
 
     def __init__(self, logic: StageLogic[Any]) -> None:
         self._logic = logic
+        self.apply = logic.apply  # called for each record: found at once
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._logic, name)

@@ -248,10 +248,13 @@ class Account:
         others = squared = net = 0.0
         for name, holding in self.holdings.items():
             if name != symbol:
-                exposure = holding.exposure(holding.mark)
+                # `toward` to both sides, written out: this runs over all symbols for each order.
+                value = holding.quantity * holding.mark
+                short, long = holding.notional[0] - value, holding.notional[1] + value
+                exposure = max(long, short)
                 others += exposure
                 squared += exposure * exposure
-                net += holding.toward(direction, holding.mark)
+                net += long if direction > 0 else short
         equity = self.equity + (own.quantity * price - own.value)
         peak = max(self.peak, equity)
         toward = own.toward(direction, price)
