@@ -24,3 +24,6 @@ def push(
 def coherence(
     distributions: FloatArray, logarithms: FloatArray, most: float, coherences: FloatArray
 ) -> None: ...
+def moments(
+    scaled: FloatArray, volatility: FloatArray, weights: FloatArray, position: int
+) -> tuple[float, float, float]: ...

@@ -1,14 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Compiled helpers of all policies, row by row: bar windows, and coherence from logarithms.
+"""Compiled helpers of the policies: bar windows, coherence from logarithms, moments of a book.
 
-They do what `pipeline.policies.windows` and `pipeline.policies.actions` do with whole arrays, to
-the last bit.
+They do what `windows`, `actions` and `risk.monitor` do with whole arrays, to the last bit.
 """
 
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.math cimport isfinite
 from libc.string cimport memcpy
 
-from pipeline.policies.arithmetic cimport ACTIONS, clip, items_of, numbers_in, numbers_out
+from pipeline.policies.arithmetic cimport (
+    ACTIONS,
+    clip,
+    items_of,
+    maximum,
+    numbers_in,
+    numbers_out,
+    total,
+)
 
 cdef enum:
     FIELDS = 5
@@ -123,3 +131,86 @@ def coherence(distributions, logarithms, double most, coherences):
         out[i] = clip(1.0 - entropy / most, 0.0, 1.0)
         chance += ACTIONS
         log += ACTIONS
+
+
+def moments(scaled, volatility, weights, Py_ssize_t position):
+    """Return the variance of a book, its covariance with a unit of a symbol, that unit's variance.
+
+    Args:
+        scaled: [steps, k], returns in units of their volatility.
+        volatility: [k].
+        weights: [k].
+        position: Column of the symbol.
+
+    Raises:
+        ValueError: An array of another size, or no such column.
+    """
+    cdef Py_ssize_t steps = len(scaled), columns = len(weights)
+    cdef const double* history = numbers_in(scaled, steps * columns)
+    cdef const double* sigma = numbers_in(volatility, columns)
+    cdef const double* weight = numbers_in(weights, columns)
+    cdef double* room
+    if not 0 <= position < columns:
+        raise ValueError(f"Expected a column from 0 to {columns - 1}, was {position}")
+    room = <double*>PyMem_Malloc(3 * (steps + columns) * sizeof(double))
+    if room == NULL:
+        raise MemoryError
+    try:
+        return moments_of(history, sigma, weight, steps, columns, position, room)
+    finally:
+        PyMem_Free(room)
+
+
+cdef (double, double, double) moments_of(
+    const double* history, const double* sigma, const double* weight, Py_ssize_t steps,
+    Py_ssize_t columns, Py_ssize_t position, double* room,
+) noexcept nogil:
+    cdef double* profit = room
+    cdef double* unit = room + steps
+    cdef double* products = room + 2 * steps  # of steps or columns, whichever are summed
+    cdef double* missing = room + 3 * steps + columns
+    cdef double* stakes = room + 3 * steps + 2 * columns
+    cdef double book, cross, own, unseen, unseen_book
+    cdef Py_ssize_t step, i
+    for i in range(columns):
+        stakes[i] = weight[i] * sigma[i]
+    for step in range(steps):
+        for i in range(columns):
+            products[i] = history[step * columns + i] * stakes[i]
+        profit[step] = total(products, columns)
+        unit[step] = history[step * columns + position] * sigma[position]
+    unseen_returns(history, steps, columns, products, missing)
+    for i in range(columns):
+        missing[i] = missing[i] * sigma[i] * sigma[i]
+        products[i] = weight[i] * weight[i] * missing[i]
+    unseen_book = total(products, columns)
+    unseen = missing[position]
+    for step in range(steps):
+        products[step] = profit[step] * profit[step]
+    book = total(products, steps) / steps + unseen_book
+    for step in range(steps):
+        products[step] = profit[step] * unit[step]
+    cross = total(products, steps) / steps + weight[position] * unseen
+    for step in range(steps):
+        products[step] = unit[step] * unit[step]
+    own = total(products, steps) / steps + unseen
+    return book, cross, own
+
+
+cdef void unseen_returns(
+    const double* history, Py_ssize_t steps, Py_ssize_t columns, double* products, double* missing
+) noexcept nogil:
+    """1 less the mean square of each column, at least 0."""
+    cdef Py_ssize_t step, i
+    for i in range(columns):
+        missing[i] = 0.0
+    if columns == 1:  # numpy sums a single column in pairs, several row by row
+        for step in range(steps):
+            products[step] = history[step] * history[step]
+        missing[0] = total(products, steps)
+    else:
+        for step in range(steps):
+            for i in range(columns):
+                missing[i] += history[step * columns + i] * history[step * columns + i]
+    for i in range(columns):
+        missing[i] = maximum(1.0 - missing[i] / steps, 0.0)

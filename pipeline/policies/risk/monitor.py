@@ -4,12 +4,22 @@ import math
 from dataclasses import dataclass
 
 from pipeline.policies.actions import FloatArray
+from pipeline.policies.kernels import compiled_module
 from pipeline.policies.risk.book import Exposure
 from pipeline.policies.risk.reasons import RiskReason
 from pipeline.policies.risk.settings import RiskSettings
 from pipeline.policies.risk.views import DELAY, EMERGENCY_STOP, Bound, View, judge
 
-__all__ = ["MONITOR", "Z_5_PERCENT", "Moments", "Order", "moments", "monitor", "value_at_risk"]
+__all__ = [
+    "MONITOR",
+    "Z_5_PERCENT",
+    "Moments",
+    "Order",
+    "moments",
+    "moments_of_arrays",
+    "monitor",
+    "value_at_risk",
+]
 
 MONITOR = "risk_monitor"
 Z_5_PERCENT = 1.6448536269514722  # 95 % quantile of the standard normal distribution
@@ -76,6 +86,16 @@ def moments(
         weights: [k], w, signed notional, currency.
         position: Column of the order's symbol.
     """
+    rows = compiled_module("rows")
+    if rows is None:
+        return moments_of_arrays(scaled, volatility, weights, position)
+    return Moments(*rows.moments(scaled, volatility, weights, position))
+
+
+def moments_of_arrays(
+    scaled: FloatArray, volatility: FloatArray, weights: FloatArray, position: int
+) -> Moments:
+    """Return `moments` by whole arrays: what the compiled code has to equal."""
     steps = len(scaled)
     profit = (scaled * (weights * volatility)).sum(axis=1)
     unit = scaled[:, position] * volatility[position]

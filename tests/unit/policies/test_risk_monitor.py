@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.policies.risk import Exposure, Moments, RiskReason, RiskSettings, moments
-from pipeline.policies.risk.monitor import Order, monitor, value_at_risk
+from pipeline.policies.risk.monitor import Order, moments_of_arrays, monitor, value_at_risk
 from tests.unit.policies.risk_reference import moments_one, monitor_one
 
 LIMITS = RiskSettings()
@@ -46,6 +46,19 @@ def exposure(**changes: object) -> Exposure:
         held=False,
     )
     return replace(made, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def test_compiled_or_not_the_moments_are_the_same() -> None:
+    """The compiled moments have the bits of those by arrays, books of one and of many symbols."""
+    rng = np.random.default_rng(4)
+    for count in (*range(1, 20), 64, 150, 400) * 10:
+        steps = int(rng.choice([1, 7, 64, 200]))
+        sparse = rng.random((steps, count)) < rng.random()
+        scaled = np.ascontiguousarray(rng.standard_normal((steps, count)) * sparse)
+        volatility, weights = rng.random(count) * 0.01, rng.standard_normal(count) * 1e5
+        weights[rng.random(count) < 0.2] = 0.0
+        book = scaled, volatility, weights, int(rng.integers(count))
+        assert moments_of_arrays(*book) == moments(*book), (count, steps)
 
 
 def test_moments_equal_the_covariance_matrix() -> None:
