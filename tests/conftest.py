@@ -21,12 +21,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 _TESTS = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by the folder they lie in, and by whether they ask for a Kafka.
 
-    Those that need a Kafka come first: they take long, mostly by waiting, so that the many short
-    ones fill the gaps where several processes share the work (`-n`).
+    Those that do come first: they take long, mostly by waiting, so that the many short ones fill
+    the gaps where several processes share the work (`-n`).
     """
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
@@ -34,12 +33,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         elif "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker("integration")
-        if folder == "unit" or _shares(item):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
-
-
-def _shares(item: pytest.Item) -> bool:
-    """Say whether a test shares a fixture with others of its module: one process must run them."""
-    known = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-    return any(each.scope == "module" for fixtures in known.values() for each in fixtures)
+    items.sort(key=lambda item: item.path.relative_to(_TESTS).parts[0] == "unit")
