@@ -1,41 +1,22 @@
 """`cascade control`: halt, reduce, isolate, force breakers; undo it; say what is in force."""
 
-import json
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import click
 
 from pipeline.cli.connection import connected_settings
+from pipeline.cli.control_giving import Order, common, give, given, report, say
+from pipeline.cli.control_status import status
 from pipeline.control.latch import Latch
 from pipeline.control.log import fold
+from pipeline.control.out_of_band import LocalAnswer, halt_here
 from pipeline.control.scope import Scope
-from pipeline.control.state import TradingState, TradingStateMachine
-from pipeline.emergency.commands import Commander, CommandResult
+from pipeline.control.trips import TRIP_KINDS, Trip
 from pipeline.errors import PipelineError, UsageError
-from pipeline.events import EventBus
-from pipeline.packets.events import EVERYTHING, ControlKind
-from pipeline.settings import Settings, load_settings
+from pipeline.packets.events import ControlKind
+from pipeline.settings import load_settings
 
 __all__ = ["command"]
-
-
-def _common(function: Callable[..., Any]) -> Callable[..., Any]:
-    author = click.option(
-        "--author", default="operator", show_default=True, help="Who gives the command."
-    )
-    reason = click.option("--reason", required=True, help="Why, for those who read the history.")
-    wait = click.option(
-        "--wait",
-        "wait_s",
-        type=click.FloatRange(min=0.0),
-        default=5.0,
-        show_default=True,
-        help="Seconds to wait for the workers' acknowledgements; 0 waits for none.",
-    )
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    return author(reason(wait(as_json(function))))
 
 
 def _scope(context: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -58,74 +39,162 @@ def command() -> None:
     """
 
 
+command.add_command(status)
+
+
 @command.command()
-@_common
-def bootstrap(author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@common
+def bootstrap(order: Order) -> None:
     """Allow trading for the first time; an empty control log means HALTED."""
-    _give(ControlKind.BOOTSTRAP, "bootstrapped", author, reason, wait_s, as_json)
+    give(ControlKind.BOOTSTRAP, "bootstrapped", order)
 
 
 @command.command()
-@_common
-def halt(author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@click.option("--local", is_flag=True, help="Workers of this machine alone; needs no broker.")
+@common
+def halt(order: Order, local: bool) -> None:
     """Halt trading: workers of this machine by its latch at once, all by the control log.
 
-    Where the broker cannot be reached the latch stays, and the exit code is 1.
+    Where the broker cannot be reached the latch stays, and the exit code is 1; with --local it is
+    not even tried. A worker that finds the broker again tells all others.
     """
+    if local:
+        _halt_here(order)
+        return
     latch = Latch.of(load_settings())
-    latch.halt(f"halted by {author}: {reason}")
+    latch.halt(order.reason, order.author)
     try:
-        result = _given(
-            connected_settings(), ControlKind.HALT, author, reason, wait_s, after=latch.settle
-        )
+        result = given(connected_settings(), ControlKind.HALT, order, after=latch.settle)
     except PipelineError as error:
         # Another halt may have settled meanwhile, and be lifted; this one is not.
-        latch.halt(f"halted by {author}: {reason}")
+        halt_id = latch.halt(order.reason, order.author)
         raise PipelineError(
-            f"Halted on this machine alone, by {latch.path}; `cascade control resume --local`"
-            f" lifts it. Others go on, since the control log was not written: {error}"
+            f"Halted on this machine alone, by {latch.path}; a worker that reaches the broker"
+            f" again tells all, until then `cascade control resume --local {halt_id}` lifts it."
+            f" Others go on, since the control log was not written: {error}"
         ) from error
-    _report(result, "halted", as_json)
+    report([(result, "halted")], order)
+
+
+def _halt_here(order: Order) -> None:
+    settings = load_settings()
+    answers = halt_here(settings, order.author, order.reason)
+    halt_id = Latch.of(settings).read().halt_id
+    obeyed = all(each.trading_state == "HALTED" for each in answers)
+    lines = [f"halted on this machine, local halt {halt_id}; {len(answers)} worker processes"]
+    say(
+        order.as_json,
+        "\n".join([*lines, *map(_line, answers)]),
+        kind="HALT",
+        local=True,
+        halt_id=halt_id,
+        in_force=obeyed,
+        workers=[
+            {
+                "pid": each.pid,
+                "stages": list(each.stages),
+                "trading_state": each.trading_state,
+                "error": each.error,
+            }
+            for each in answers
+        ],
+    )
+    if not obeyed:
+        sys.exit(1)
+
+
+def _line(each: LocalAnswer) -> str:
+    stages = ", ".join(each.stages)
+    if each.trading_state:
+        return f"process {each.pid} ({stages}): {each.trading_state}"
+    return f"process {each.pid} ({stages}) has NOT answered: {each.error}"
 
 
 @command.command()
-@_common
 @click.option("--lifts", type=click.IntRange(min=0), help="Epoch of the halt to lift; see status.")
-@click.option("--local", is_flag=True, help="Lift what is latched on this machine alone.")
-def resume(
-    author: str, reason: str, wait_s: float, as_json: bool, lifts: int | None, local: bool
-) -> None:
-    """Lift the halt or the reduction that you name, by its epoch."""
-    if local == (lifts is not None):
-        raise click.UsageError("Expected either --lifts EPOCH or --local; `status` shows which.")
-    if lifts is None:
-        Latch.of(load_settings()).release()
-        _say(as_json, "latch of this machine lifted", kind="RESUME", epoch=None)
+@click.option("--local", metavar="ID", help="Lift this halt of this machine alone; see status.")
+@common
+def resume(order: Order, lifts: int | None, local: str | None) -> None:
+    """Lift the halt or the reduction that you name: by its epoch, or a local one by its id.
+
+    What has tripped is reset, not resumed.
+    """
+    if (local is None) == (lifts is None):
+        raise click.UsageError("Expected either --lifts EPOCH or --local ID; `status` shows which.")
+    if lifts is not None:
+        give(ControlKind.RESUME, "resumed", order, lifts_epoch=lifts)
         return
-    _give(ControlKind.RESUME, "resumed", author, reason, wait_s, as_json, lifts_epoch=lifts)
+    settings = load_settings()
+    if order.author not in settings.control_authors:
+        names = ", ".join(sorted(settings.control_authors)) or "nobody"
+        raise UsageError(
+            f"Expected an author allowed to (control_authors: {names}), was {order.author}"
+        )
+    Latch.of(settings).release(str(local))
+    say(order.as_json, f"local halt {local} lifted", kind="RESUME", halt_id=local, epoch=None)
 
 
 @command.command()
-@_common
-def reduce(author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@common
+def reduce(order: Order) -> None:
     """Let only orders pass that reduce a position."""
-    _give(ControlKind.REDUCE, "reducing", author, reason, wait_s, as_json)
+    give(ControlKind.REDUCE, "reducing", order)
+
+
+@command.command()
+@click.argument("what")
+@common
+def reset(order: Order, what: str) -> None:
+    """Reset WHAT has tripped: throttle or reconciliation, or one as throttle:SYMBOL.
+
+    Only for authors who may resume; a halt that stands beside is lifted by `resume`.
+    """
+    settings = connected_settings()
+    trips = _tripped(fold(settings).trips.standing, what)
+    report(
+        [
+            (
+                given(
+                    settings, ControlKind.RESET, order,
+                    scope=str(trip.scope), lifts_epoch=trip.epoch,
+                ),
+                f"{trip.scope} reset",
+            )
+            for trip in trips
+        ],
+        order,
+    )  # fmt: skip
+
+
+def _tripped(standing: tuple[Trip, ...], what: str) -> list[Trip]:
+    """Return the trips that `what` names.
+
+    Raises:
+        UsageError: If it names none.
+    """
+    if what not in TRIP_KINDS:
+        what = str(Scope.parse(what))
+    found = [each for each in standing if what in (str(each.scope), each.scope.kind)]
+    if not found:
+        names = ", ".join(str(each.scope) for each in standing) or "nothing"
+        raise UsageError(f"Expected something that has tripped ({names}), was {what}")
+    return found
 
 
 @command.command()
 @_scope_argument
-@_common
-def isolate(scope: str, author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@common
+def isolate(order: Order, scope: str) -> None:
     """Fence SCOPE off; Kafka keeps the backlog of an isolated stage."""
-    _give(ControlKind.ISOLATE, f"{scope} isolated", author, reason, wait_s, as_json, scope=scope)
+    give(ControlKind.ISOLATE, f"{scope} isolated", order, scope=scope)
 
 
 @command.command()
 @_scope_argument
-@_common
-def release(scope: str, author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@common
+def release(order: Order, scope: str) -> None:
     """Take the fence around SCOPE down; what has expired meanwhile ends as expired."""
-    _give(ControlKind.RELEASE, f"{scope} released", author, reason, wait_s, as_json, scope=scope)
+    give(ControlKind.RELEASE, f"{scope} released", order, scope=scope)
 
 
 @command.group()
@@ -138,81 +207,20 @@ _stage_argument = click.argument("stage")
 
 @breaker.command("open")
 @_stage_argument
-@_common
-def open_(stage: str, author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@common
+def open_(order: Order, stage: str) -> None:
     """Have STAGE hold every packet: its policy is not asked until a reset."""
     scope = _scope_of_policy(stage)
-    said = f"breaker of {stage} forced open"
-    _give(ControlKind.BREAKER_OPEN, said, author, reason, wait_s, as_json, scope=scope)
+    give(ControlKind.BREAKER_OPEN, f"breaker of {stage} forced open", order, scope=scope)
 
 
 @breaker.command("reset")
 @_stage_argument
-@_common
-def reset(stage: str, author: str, reason: str, wait_s: float, as_json: bool) -> None:
+@common
+def reset_breaker(order: Order, stage: str) -> None:
     """Close the breaker of STAGE, whether it was forced open or tripped by itself."""
     scope = _scope_of_policy(stage)
-    said = f"breaker of {stage} reset"
-    _give(ControlKind.BREAKER_RESET, said, author, reason, wait_s, as_json, scope=scope)
-
-
-@command.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(as_json: bool) -> None:
-    """Say whether trading is halted or reduced, what is fenced off, and what lifts it."""
-    settings = connected_settings()
-    machine = fold(settings)
-    latched = Latch.of(settings).read()
-    held = latched.holds(machine.resumed_epoch)
-    state = TradingState.HALTED if held else machine.trading_state
-    reason = machine.reason or (f"latched on this machine: {latched.reason}" if held else "")
-    lines = [f"{state} at epoch {machine.epoch}" + (f": {reason}" if reason else "")]
-    if machine.halt_epoch >= 0:
-        lines.append(
-            f"lift it by: cascade control resume --lifts {machine.halt_epoch} --reason ..."
-        )
-    elif held:
-        lines.append("lift it by: cascade control resume --local --reason ...")
-    if machine.reduce_epoch >= 0:
-        lines.append(
-            f"REDUCING since epoch {machine.reduce_epoch}; lift it by: cascade control resume"
-            f" --lifts {machine.reduce_epoch} --reason ..."
-        )
-    fences = _fences(machine)
-    lines += [
-        f"{each['scope']} {each['kind'].lower()} since epoch {each['epoch']} by {each['author']}:"
-        f" {each['reason']}"
-        for each in fences
-    ]
-    _say(
-        as_json,
-        "\n".join(lines),
-        trading_state=state.value,
-        epoch=machine.epoch,
-        halt_epoch=machine.halt_epoch,
-        reduce_epoch=machine.reduce_epoch,
-        reason=reason,
-        fences=fences,
-        latch={
-            "trading_state": latched.trading_state.value,
-            "epoch": latched.epoch,
-            "local": latched.local,
-            "holds": held,
-        },
-    )
-
-
-def _fences(machine: TradingStateMachine) -> list[dict[str, Any]]:
-    return [
-        {
-            "scope": str(fence.scope),
-            "kind": fence.command.kind.value,
-            "epoch": fence.epoch,
-            "author": fence.command.author,
-            "reason": fence.command.reason,
-        }
-        for fence in machine.fences.standing
-    ]
+    give(ControlKind.BREAKER_RESET, f"breaker of {stage} reset", order, scope=scope)
 
 
 def _scope_of_policy(stage: str) -> str:
@@ -220,77 +228,3 @@ def _scope_of_policy(stage: str) -> str:
         return str(Scope.parse(f"policy:{stage}"))
     except UsageError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _given(
-    settings: Settings,
-    kind: ControlKind,
-    author: str,
-    reason: str,
-    wait_s: float,
-    *,
-    scope: str = EVERYTHING,
-    lifts_epoch: int = -1,
-    after: Callable[[int], None] | None = None,
-) -> CommandResult:
-    with EventBus(settings=settings) as bus, Commander(bus) as commander:
-        return commander.give(
-            kind,
-            scope,
-            author=author,
-            reason=reason,
-            lifts_epoch=lifts_epoch,
-            timeout_s=wait_s,
-            after=after,
-        )
-
-
-def _give(
-    kind: ControlKind,
-    said: str,
-    author: str,
-    reason: str,
-    wait_s: float,
-    as_json: bool,
-    *,
-    scope: str = EVERYTHING,
-    lifts_epoch: int = -1,
-) -> None:
-    """Give a command, and report on it."""
-    settings = connected_settings()
-    result = _given(settings, kind, author, reason, wait_s, scope=scope, lifts_epoch=lifts_epoch)
-    _report(result, said, as_json)
-
-
-def _report(result: CommandResult, said: str, as_json: bool) -> None:
-    """Print what came of a command; exit code 1 where a live worker has not acknowledged it."""
-    text = f"{said} at epoch {result.epoch}"
-    if result.waited_s > 0.0:
-        text += f"; {result}"
-    _say(
-        as_json,
-        text,
-        kind=result.command.kind.value,
-        scope=result.command.scope,
-        epoch=result.epoch,
-        command_id=result.command.command_id,
-        in_force=result.in_force,
-        latency_ms=result.latency_ms,
-        missing=dict(result.missing),
-        acknowledgements=[
-            {
-                "stage": each.stage,
-                "worker": each.worker,
-                "trading_state": each.trading_state.value,
-                "isolated": each.isolated,
-                "refusal": each.refusal,
-            }
-            for each in result.acknowledgements
-        ],
-    )
-    if not result.in_force:
-        sys.exit(1)
-
-
-def _say(as_json: bool, text: str, **content: Any) -> None:
-    click.echo(json.dumps(content) if as_json else text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pipeline.control.scope import Scope, ScopeKind
+from pipeline.control.trips import TRIP_KINDS
 from pipeline.errors import UsageError
 from pipeline.packets.events import ControlCommand, ControlKind
 
@@ -119,6 +120,8 @@ class FenceBook:
             return str(error)
         if command.kind in _OF_BREAKERS and scope.kind is not ScopeKind.POLICY:
             return f"Expected a scope like policy:tactical for a breaker, was {scope}"
+        if scope.kind in TRIP_KINDS:
+            return f"Expected a part of the cascade, was {scope}; `reset` is for what has tripped"
         if scope.kind is ScopeKind.EVERYTHING:
             return "Expected a part of the cascade, was all of it; HALT stops everything"
         if command.kind in _PUTS_UP:

@@ -7,8 +7,13 @@ The reader goes by this protocol:
 3. Twice a second ask for the end again. When all before it has been read, what is known was
    current at the moment of asking. Older than `control_echo_timeout_s`, it is no longer trusted:
    the view is HALTED until an answer comes.
-4. Latch what was read: a halt after it takes effect, a resume before.
-5. Any error ends in HALTED, and in a new start from 1.
+4. Latch what was read: what restricts after it takes effect, what lifts before.
+5. A halt that stands in the latch and in no log is written to the log.
+6. Any error ends in HALTED, and in a new start from 1.
+
+The latch is looked at whenever the view is asked for, by whoever asks. So a halt of this machine
+counts at the next order plan and the next submit, whatever hangs meanwhile: the broker, the reader
+or the event loop.
 """
 
 import logging
@@ -20,8 +25,15 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.control.latch import Latch
+from pipeline.control.local_halt import LocalHaltPublisher, write_halt
 from pipeline.control.log import ControlLog, KafkaControlLog
-from pipeline.control.state import NONE, ControlView, TradingState, TradingStateMachine
+from pipeline.control.state import (
+    NONE,
+    ControlView,
+    TradingState,
+    TradingStateMachine,
+    strictest,
+)
 from pipeline.errors import BrokerUnavailable, PipelineError
 from pipeline.packets.events import ControlCommand
 from pipeline.settings import Settings
@@ -50,6 +62,15 @@ class Heard:
     refusal: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What the log says, in one piece, so that nobody sees half of a change."""
+
+    fresh: ControlView
+    stale: ControlView
+    lifted_epoch: int
+
+
 class ControlReader:
     """Keeps the trading state at hand; start it before any data is read.
 
@@ -58,6 +79,7 @@ class ControlReader:
         open_log: Opens the control log.
         monotonic: Seconds that only run forward.
         name: What to call its client.
+        write_halt: Writes a halt of this machine to the control log; see `local_halt.write_halt`.
     """
 
     def __init__(
@@ -67,15 +89,18 @@ class ControlReader:
         open_log: Callable[[], ControlLog] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         name: str = "control-reader",
+        write_halt: Callable[[Settings, ControlCommand], int] = write_halt,
     ) -> None:
         self._settings = settings
         self._open_log = open_log or (lambda: KafkaControlLog(settings, name))
         self._monotonic = monotonic
-        self._latch = Latch.of(settings)
+        self.latch = Latch.of(settings)
         self._limit_s = settings.control_echo_timeout_s
-        self._fresh = self._stale = ControlView(
+        unread = ControlView(
             TradingState.HALTED, NONE, current=False, reason="control log not read yet"
         )
+        self._shown = _Shown(unread, unread, NONE)
+        self._publisher = LocalHaltPublisher(settings, self.latch, write_halt, monotonic)
         self._listeners: list[Callable[[Heard], None]] = []
         self._heard: list[Heard] = []
         self._told = NONE
@@ -124,11 +149,26 @@ class ControlReader:
         self._listeners.append(listener)
 
     def view(self) -> ControlView:
-        """Return the state to act on; takes no lock and never waits."""
+        """Return the state to act on, the strictest of log and latch.
+
+        Takes no lock, and waits for nothing but the status of the latch's file.
+        """
         # In this order, or a new limit could vouch for an old view.
         until_s = self._fresh_until_s
-        fresh = self._fresh
-        return fresh if self._monotonic() < until_s else self._stale
+        shown = self._shown
+        view = shown.fresh if self._monotonic() < until_s else shown.stale
+        return self._restricted(view, shown.lifted_epoch)
+
+    def _restricted(self, view: ControlView, lifted_epoch: int) -> ControlView:
+        latched = self.latch.current()
+        if not latched.holds(lifted_epoch):
+            return view
+        state = strictest(view.trading_state, latched.trading_state)
+        if state is view.trading_state:
+            return view
+        by = f" by {latched.author}" if latched.author else ""
+        reason = f"latched on this machine{by}: {latched.reason}"
+        return replace(view, trading_state=state, reason=reason)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -178,10 +218,9 @@ class ControlReader:
                 asked_s, end = self._monotonic(), self._end(log)  # Step 3
             if self._apply_next(log, machine):  # Step 2
                 self._take(machine)
-            else:
-                self._show(machine)  # the latch may have been set from outside
             if end is not None and log.next_epoch >= end:
                 self._trust(asked_s)
+                self._publisher.look()  # Step 5
 
     def _end(self, log: ControlLog) -> int | None:
         try:
@@ -205,11 +244,11 @@ class ControlReader:
 
     def _take(self, machine: TradingStateMachine) -> None:
         """Step 4: let what was read take effect, and latch it."""
-        if machine.halt_epoch != NONE:
+        shown = self._shown.fresh.trading_state
+        if strictest(machine.trading_state, shown) is machine.trading_state:
             self._show(machine)
-            self._latch.record(TradingState.HALTED, machine.halt_epoch, machine.reason)
-        elif machine.resumed_epoch != NONE:
-            self._latch.record(TradingState.ACTIVE, machine.resumed_epoch, "")
+        if machine.decided_epoch != NONE:
+            self.latch.record(machine.trading_state, machine.decided_epoch, machine.reason)
         self._show(machine)
         self._tell()
 
@@ -224,22 +263,19 @@ class ControlReader:
 
     def _show(self, machine: TradingStateMachine) -> None:
         view = machine.view(current=True)
-        latched = self._latch.read()
-        if view.trading_state is not TradingState.HALTED and latched.holds(machine.resumed_epoch):
-            reason = f"latched on this machine: {latched.reason}"
-            view = replace(view, trading_state=TradingState.HALTED, reason=reason)
-        if view != self._fresh:
+        if view != self._shown.fresh:
             _logger.info("trading state %s at epoch %d", view.trading_state, view.epoch)
-        self._stale = _halted("no sign of the broker", view)
-        self._fresh = view
+        stale = _halted("no sign of the broker", view)
+        self._shown = _Shown(view, stale, machine.lifted_epoch)
 
     def _trust(self, asked_s: float) -> None:
         if not self._stopping.is_set():
             self._fresh_until_s = max(self._fresh_until_s, asked_s + self._limit_s)
 
     def _distrust(self, reason: str) -> None:
-        self._stale = _halted(reason, self._fresh)
         self._fresh_until_s = float("-inf")
+        shown = self._shown
+        self._shown = replace(shown, stale=_halted(reason, shown.fresh))
 
 
 def _halted(reason: str, last: ControlView) -> ControlView:

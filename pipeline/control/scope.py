@@ -7,6 +7,8 @@
 | `symbol:IBM` | an instrument: its packets end as rejected, at the next stage that they come to |
 | `policy:tactical` | a stage's policy: it is not asked any more, the stage holds every packet |
 | `source:market` | where packets come from: they end as rejected, their bars do not count |
+| `throttle:IBM` | the repeat-order throttle of an instrument, which trips; nothing to isolate |
+| `reconciliation:main` | agreement with the venue over an account, likewise |
 """
 
 from dataclasses import dataclass
@@ -35,6 +37,8 @@ class ScopeKind(StrEnum):
     SYMBOL = "symbol"
     POLICY = "policy"
     SOURCE = "source"
+    THROTTLE = "throttle"
+    RECONCILIATION = "reconciliation"
 
 
 _NAMES = {ScopeKind.STAGE: STAGES, ScopeKind.POLICY: POLICIES}

@@ -4,7 +4,8 @@ The epoch of a command is its offset in the log. HALTED is where everything star
 doubt ends: before a BOOTSTRAP by an authorised author, after a HALT, and after a record that
 cannot be read. Only a RESUME that names the epoch of the newest halt lifts it, so that whoever
 resumes has seen what they lift. REDUCING, where only orders pass that reduce a position, is left
-in the same way: by a RESUME that names the newest REDUCE. Under both, the halt counts.
+in the same way: by a RESUME that names the newest REDUCE. Under both, the halt counts. What has
+tripped (`pipeline.control.trips`) halts beside all that, until a RESET names it.
 """
 
 from collections.abc import Collection
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from pipeline.control.fences import NO_FENCES, FenceBook, Fences
 from pipeline.control.scope import Scope
+from pipeline.control.trips import NO_TRIPS, TripBook, Trips
 from pipeline.errors import UsageError
 from pipeline.packets.events import (
     EVERYTHING,
@@ -34,6 +36,7 @@ _OF_FENCES = frozenset(
         ControlKind.BREAKER_RESET,
     }
 )
+_OF_TRIPS = frozenset({ControlKind.TRIP, ControlKind.RESET})
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
 
 
@@ -48,6 +51,7 @@ class ControlView:
         halt_epoch: Epoch that a RESUME must name; -1 where no halt is in force.
         reason: Why it is not ACTIVE, for people.
         fences: What is isolated, and which breakers are forced open.
+        trips: What has tripped, and what was reset.
     """
 
     trading_state: TradingState
@@ -56,6 +60,7 @@ class ControlView:
     halt_epoch: int = NONE
     reason: str = ""
     fences: Fences = NO_FENCES
+    trips: Trips = NO_TRIPS
 
     def allows(self, *, reducing: bool) -> bool:
         """Say whether an order may go: any while ACTIVE, one that reduces while REDUCING."""
@@ -78,25 +83,29 @@ class TradingStateMachine:
 
     Attributes:
         refused: Why, of each command that did not count, by epoch.
+        halts: Epoch of each HALT, by the id of its command.
     """
 
     def __init__(self, authors: Collection[str]) -> None:
         self._authors = frozenset(authors)
         self._book = FenceBook(authors)
+        self._trips = TripBook(authors)
         self._bootstrapped = False
         self._epoch = NONE
         self._halt_epoch = NONE
         self._reduce_epoch = NONE
-        self._resumed_epoch = NONE
+        self._decided_epoch = NONE
+        self._lifted_epoch = NONE
         self._halted_because = ""
         self._reduced_because = ""
         self._last: dict[str, ControlCommand] = {}
         self.refused: dict[int, str] = {}
+        self.halts: dict[str, int] = {}
 
     @property
     def trading_state(self) -> TradingState:
         """The state after all commands so far."""
-        if not self._bootstrapped or self._halt_epoch != NONE:
+        if not self._bootstrapped or self._halt_epoch != NONE or self._trips.standing:
             return TradingState.HALTED
         reducing = self._reduce_epoch != NONE
         return TradingState.REDUCING if reducing else TradingState.ACTIVE
@@ -117,9 +126,14 @@ class TradingStateMachine:
         return self._reduce_epoch
 
     @property
-    def resumed_epoch(self) -> int:
-        """Epoch of the last RESUME that lifted a halt; -1 where there was none."""
-        return self._resumed_epoch
+    def decided_epoch(self) -> int:
+        """Epoch of the last command that bore upon the trading state; -1 where there was none."""
+        return self._decided_epoch
+
+    @property
+    def lifted_epoch(self) -> int:
+        """Epoch of the last RESUME or RESET that counted; -1 where there was none."""
+        return self._lifted_epoch
 
     @property
     def reason(self) -> str:
@@ -128,12 +142,20 @@ class TradingStateMachine:
             return self._halted_because
         if not self._bootstrapped:
             return "not bootstrapped"
+        if trips := self._trips.standing:
+            command = trips[0].command
+            return f"{trips[0].scope} tripped, said by {command.author}: {command.reason}"
         return self._reduced_because if self._reduce_epoch != NONE else ""
 
     @property
     def fences(self) -> FenceBook:
         """What is fenced off, with the commands that did it."""
         return self._book
+
+    @property
+    def trips(self) -> TripBook:
+        """What has tripped, with the commands that said so."""
+        return self._trips
 
     def view(self, *, current: bool) -> ControlView:
         """Return the state as a view."""
@@ -144,6 +166,7 @@ class TradingStateMachine:
             self._halt_epoch,
             self.reason,
             self._book.fences,
+            self._trips.trips,
         )
 
     def apply(self, command: ControlCommand | None, epoch: int, appended_at: int = 0) -> str | None:
@@ -200,6 +223,8 @@ class TradingStateMachine:
             return f"Expected it before {command.expires_at}, was appended at {appended_at}"
         if command.kind in _OF_FENCES:
             return self._book.refusal(command)
+        if command.kind in _OF_TRIPS:
+            return self._trips.refusal(command)
         if command.kind is not ControlKind.REDUCE and command.author not in self._authors:
             names = ", ".join(sorted(self._authors)) or "nobody"
             return f"Expected an author allowed to (control_authors: {names}), was {command.author}"
@@ -212,26 +237,34 @@ class TradingStateMachine:
         by = f"{command.author}: {command.reason}"
         match command.kind:
             case ControlKind.HALT:
+                self.halts.setdefault(command.command_id, epoch)
                 self._halt(epoch, f"halted by {by}")
             case ControlKind.REDUCE:
                 self._reduce_epoch, self._reduced_because = epoch, f"reduced by {by}"
+                self._decided_epoch = epoch
             case ControlKind.BOOTSTRAP:
-                self._bootstrapped = True
+                self._bootstrapped, self._decided_epoch = True, epoch
             case ControlKind.RESUME:
                 self._resume(command, epoch)
+            case ControlKind.TRIP | ControlKind.RESET:
+                self._trips.apply(command, epoch)
+                self._decided_epoch = epoch
+                if command.kind is ControlKind.RESET:
+                    self._lifted_epoch = epoch
             case _:
                 self._book.apply(command, epoch)
         self._epoch = epoch
 
     def _halt(self, epoch: int, reason: str) -> None:
-        self._halt_epoch = self._epoch = epoch
+        self._halt_epoch = self._epoch = self._decided_epoch = epoch
         self._halted_because = reason
 
     def _resume(self, command: ControlCommand, epoch: int) -> None:
         if command.lifts_epoch == self._halt_epoch:
-            self._halt_epoch, self._resumed_epoch = NONE, epoch
+            self._halt_epoch = NONE
         else:
             self._reduce_epoch = NONE
+        self._decided_epoch = self._lifted_epoch = epoch
 
     def _conflict(self, command: ControlCommand) -> str | None:
         if command.kind is ControlKind.REDUCE:

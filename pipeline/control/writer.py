@@ -23,7 +23,13 @@ _logger = logging.getLogger(__name__)
 STATE_TOPIC = "cascade.control.state"
 _VALID_US = 300_000_000
 _RESTRICTS = frozenset(
-    {ControlKind.HALT, ControlKind.REDUCE, ControlKind.ISOLATE, ControlKind.BREAKER_OPEN}
+    {
+        ControlKind.HALT,
+        ControlKind.REDUCE,
+        ControlKind.ISOLATE,
+        ControlKind.BREAKER_OPEN,
+        ControlKind.TRIP,
+    }
 )
 
 
@@ -49,7 +55,7 @@ def new_command(
         clock: Says when.
         scope: What it is for; see `pipeline.control.scope`.
         lifts_epoch: For a RESUME, the epoch of the halt or REDUCE that it lifts; for a RELEASE, of
-            the ISOLATE, or -1 for whichever is in force.
+            the ISOLATE, and for a RESET of the TRIP, or -1 for whichever is in force.
         new_id: Returns an id that no other command has.
     """
     now = clock.now_us()

@@ -189,7 +189,8 @@ class EmergencyResponse:
         )
         event = self._event(declaration, commands)
         if any(each.kind is ControlKind.HALT for each in commands):
-            Latch.of(self._bus.settings).halt(f"emergency {event.event_id}: {event.description}")
+            why = f"emergency {event.event_id}: {event.description}"
+            Latch.of(self._bus.settings).halt(why, self._author)
         self._tell(event, event.description)
         self._publish(event)
         if commands:

@@ -34,5 +34,5 @@ def gateway_app(venue: Venue | None = None, settings: Settings | None = None) ->
     app = log_app(settings, GATEWAY_LOG)
     app.host = LogHost(settings, GATEWAY_LOG, GatewayFold(), WallClock(), prompt=True)
     gateway = Gateway(app.host, app.control, venue, settings)
-    serve(app, "gateway_rounds", gateway.work_off)
+    serve(app, "gateway_rounds", gateway.work_off, gateway.broken)
     return app

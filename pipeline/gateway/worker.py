@@ -2,12 +2,13 @@
 
 One task per flow that needs a record; flows of one symbol go one after the other. A child order is
 announced (SUBMITTING), the announcement read back from the log without a foreign marker, and only
-then sent. Every doubt is settled by asking the venue under the same client order id.
+then sent. Every doubt is settled by asking the venue under the same client order id. Log and venue
+are compared before the first order of an ownership, and every second afterwards.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,13 +17,15 @@ from confluent_kafka import Message
 
 from pipeline.control.reader import ControlReader
 from pipeline.control.state import ControlView, TradingState
+from pipeline.control.tripwire import Tripped
 from pipeline.errors import OwnershipLost
 from pipeline.gateway import dealing, order_events, orders
 from pipeline.gateway.cursor import PlanCursor
 from pipeline.gateway.orders import Conditions, FlowProgress, Result
 from pipeline.gateway.reasons import GatewayReason
+from pipeline.gateway.reconciliation import Reconciliation
 from pipeline.gateway.state import ends_flow
-from pipeline.gateway.venue import Venue
+from pipeline.gateway.venue import Venue, VenueUnknown
 from pipeline.packets.codec import decode, encode, is_marker, journal_head
 from pipeline.packets.models import ChildOrder, ExecutionPlan, Journal, OrderEvent
 from pipeline.settings import Settings
@@ -37,6 +40,7 @@ __all__ = ["GATEWAY_LOG", "Gateway"]
 _logger = logging.getLogger(__name__)
 _VENUE_CALLS = 16
 _RECONCILE_S = 0.2
+_COMPARE_S = 1.0
 _PLANS = "cascade.execution"
 
 GATEWAY_LOG = LogSpec(
@@ -78,6 +82,9 @@ class Gateway:
         self._cursors: dict[TopicAndPartition, PlanCursor] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns: dict[str, asyncio.Lock] = {}
+        self._reconciliation = Reconciliation(settings.account)
+        self._compared = asyncio.Event()
+        self._comparing: asyncio.Task[None] | None = None
 
     async def work_off(self, taken: Round) -> None:
         """Start the flows of a round; they end by themselves."""
@@ -86,6 +93,8 @@ class Gateway:
         if taken.generation != self._generation:
             await self.abandon()
             self._generation = taken.generation
+            self._compared.clear()
+            self._comparing = asyncio.create_task(self._compare())
         for ownership in list(self._host.owned.values()):
             for where, position in list(ownership.positions.items()):
                 real = (self._settings.topic(where[0]), where[1])
@@ -97,9 +106,10 @@ class Gateway:
 
     async def abandon(self) -> None:
         """Drop all flows: they belonged to an ownership that ended."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._comparing] if self._comparing else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
         self._cursors.clear()
         self._turns.clear()
@@ -134,11 +144,49 @@ class Gateway:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    # -- agreement with the venue --------------------------------------------------------------
+
+    def broken(self) -> Iterator[Tripped]:
+        """Yield what log and venue disagree on, and nobody has reset since."""
+        return self._reconciliation.broken(self._control.view().trips)
+
+    async def _compare(self) -> None:
+        """Compare log and venue, again and again while this ownership lasts."""
+        try:
+            await self._keep_comparing()
+        except Exception as error:
+            _logger.exception("log and venue cannot be compared")
+            self._host.lose(f"log and venue cannot be compared: {error!r}")
+
+    async def _keep_comparing(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                reports = await loop.run_in_executor(self._calls, self._venue.open_orders)
+            except VenueUnknown as error:
+                _logger.warning("the venue does not name its open orders: %s", error)
+                await asyncio.sleep(_RECONCILE_S)
+                continue
+            epoch = self._control.view().epoch
+            agreed = self._reconciliation.compare(reports, self._in_flight(), epoch)
+            if agreed or any(self.broken()):
+                self._compared.set()
+            await asyncio.sleep(_COMPARE_S if self._compared.is_set() else _RECONCILE_S)
+
+    def _in_flight(self) -> set[str]:
+        return {
+            name
+            for ownership in self._host.owned.values()
+            for flow_id in ownership.state.flows
+            for name in ownership.state.progress(flow_id).in_flight
+        }
+
     # -- one flow ------------------------------------------------------------------------------
 
     async def _run(self, flow: _Flow) -> None:
         turn = self._turns.setdefault(flow.plan.envelope.symbol, asyncio.Lock())
         try:
+            await self._compared.wait()
             async with turn:
                 await self._to_the_end(flow)
         except OwnershipLost:
@@ -175,6 +223,8 @@ class Gateway:
         view: ControlView = self._control.view()
         trading = view.trading_state is not TradingState.HALTED and not self._host.clock.skewed
         barred = _barred(view, flow.plan)
+        if any(self._reconciliation.broken(view.trips)):
+            barred = GatewayReason.RECONCILIATION_BREAK
         if self._settings.clock == "event":
             # Under the event clock a plan's delays are over at once.
             children = flow.plan.execution.orders if flow.plan.execution else ()
@@ -206,6 +256,8 @@ class Gateway:
         if result is None:  # in flight: the venue is asked again
             await asyncio.sleep(_RECONCILE_S)
             return
+        epoch = self._control.view().epoch
+        self._reconciliation.check(flow.plan.envelope.account, order, result, epoch)
         self._record(flow, order, result)
 
     def _record(self, flow: _Flow, order: ChildOrder | None, result: Result) -> None:

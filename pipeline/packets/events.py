@@ -50,6 +50,8 @@ class ControlKind(StrEnum):
     RELEASE = "RELEASE"
     BREAKER_OPEN = "BREAKER_OPEN"
     BREAKER_RESET = "BREAKER_RESET"
+    TRIP = "TRIP"
+    RESET = "RESET"
 
 
 class TradingState(StrEnum):

@@ -8,7 +8,7 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -17,9 +17,13 @@ from faust.app.base import BootStrategy
 from faust.types import AppT
 
 from pipeline.clock import WallClock
+from pipeline.control.out_of_band import out_of_band
 from pipeline.control.reader import ControlReader
+from pipeline.control.tripwire import Tripped, Tripwire
+from pipeline.control.writer import ControlWriter
 from pipeline.coordination.vocabulary import Role
 from pipeline.events import EventBus
+from pipeline.packets.events import ControlCommand
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.acknowledging import Acknowledger
@@ -125,7 +129,7 @@ def stage_app(
     app.host = make_host(settings, route.spec, viewed, WallClock())
     engine = StageEngine(route, FencedLogic(viewed), app.host, app.control, settings)
     app.breaker = engine.breaker
-    serve(app, f"{stage}_rounds", engine.work_off, engine.breaker)
+    serve(app, f"{stage}_rounds", engine.work_off, partial(_tripped, app, viewed), engine.breaker)
     app.peer = StagePeer(
         stage, viewed, app.host, app.control.view, settings, app.bus, app.host.clock, role
     )
@@ -133,13 +137,20 @@ def stage_app(
     return app
 
 
-def serve(app: LogApp, name: str, work_off: Any, breaker: Breaker | None = None) -> None:
+def serve(
+    app: LogApp,
+    name: str,
+    work_off: Any,
+    tripped: Callable[[], Iterable[Tripped]],
+    breaker: Breaker | None = None,
+) -> None:
     """Give `app` its agent, which works rounds off, and its control reader.
 
     Args:
         app: The app.
         name: Of the agent.
         work_off: Works a round off.
+        tripped: Returns what has tripped in the worker and was not reset since.
         breaker: Of the stage's policy, where it has one.
     """
     rounds = app.topic(
@@ -176,6 +187,22 @@ def serve(app: LogApp, name: str, work_off: Any, breaker: Breaker | None = None)
         sys.setswitchinterval(_SWITCH_S)
         gate.attach(asyncio.get_running_loop())
         app.control.start()
+        out_of_band(app.cascade).attach(app.host.spec.stage, app.control)
+
+    @app.task
+    async def _watch_trips(app: Any) -> None:
+        stage, clock = app.host.spec.stage, app.host.clock
+        await Tripwire(stage, tripped, app.control.view, partial(_issue, app), clock).watch()
+
+
+def _tripped(app: LogApp, logic: ViewedLogic) -> Iterator[Tripped]:
+    trips = app.control.view().trips
+    for ownership in list(app.host.owned.values()):
+        yield from logic.tripped(ownership.state, trips)
+
+
+def _issue(app: LogApp, command: ControlCommand) -> int:
+    return ControlWriter(app.bus.connect()).issue(command)
 
 
 def _coordinate(app: LogApp) -> None:

@@ -9,16 +9,18 @@ whatever changes the state must be in the record.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
 from pipeline.control.state import ControlView
+from pipeline.control.trips import Trips
+from pipeline.control.tripwire import Tripped
 from pipeline.errors import PoisonError
 from pipeline.packets.models import Outcome, PolicyStamp
 from pipeline.packets.vocabulary import OutcomeKind
 
-__all__ = ["Context", "Draft", "Input", "Note", "StageLogic", "seal"]
+__all__ = ["CanTrip", "Context", "Draft", "Input", "Note", "StageLogic", "seal"]
 
 State = TypeVar("State")
 
@@ -125,6 +127,15 @@ class StageLogic(Protocol[State]):
 
     def load(self, data: bytes) -> State:
         """Return the state that `data` is the dump of."""
+        ...
+
+
+@runtime_checkable
+class CanTrip(Protocol):
+    """A stage in whose state something can trip; see `pipeline.control.trips`."""
+
+    def tripped(self, state: Any, trips: Trips) -> Iterator[Tripped]:
+        """Yield what has tripped and was not reset since."""
         ...
 
 

@@ -7,13 +7,15 @@ nothing of it: what was decided is remembered as records are folded, and read fr
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import __version__
 from pipeline.clock import Clock
 from pipeline.control.state import ControlView
+from pipeline.control.trips import Trips
+from pipeline.control.tripwire import Tripped
 from pipeline.coordination.answers import Abstention, Answer, CoordinationRequest
 from pipeline.coordination.service import CoordinationService
 from pipeline.coordination.systems import LocalSystem, Vitals, process_load
@@ -22,7 +24,7 @@ from pipeline.events import EventBus
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.settings import Settings
 from pipeline.stages.answers import answer_from
-from pipeline.stages.contract import StageLogic
+from pipeline.stages.contract import CanTrip, StageLogic
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.host import LogHost
 
@@ -75,6 +77,11 @@ class ViewedLogic:
     def decide(self, state: Viewed, inputs: Any, context: Any) -> Any:
         """Return one item per input; see `StageLogic.decide`."""
         return self._logic.decide(state.state, inputs, context)
+
+    def tripped(self, state: Viewed, trips: Trips) -> Iterator[Tripped]:
+        """Yield what has tripped in the stage's state; nothing where nothing can."""
+        if isinstance(self._logic, CanTrip):
+            yield from self._logic.tripped(state.state, trips)
 
     def apply(self, state: Viewed, record: Any) -> None:
         """Fold a record, and remember it."""

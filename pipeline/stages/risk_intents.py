@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.control.scope import Scope, ScopeKind
+from pipeline.control.trips import Trips
 from pipeline.packets.models import TacticalSignal
 from pipeline.packets.vocabulary import Action, Regime
+from pipeline.policies.risk.book import Throttle
 from pipeline.policies.risk.decision import Signal
 from pipeline.policies.risk.market import Market
 from pipeline.policies.risk.settings import RiskSettings
@@ -16,7 +19,7 @@ from pipeline.policies.risk.state import RiskState
 from pipeline.stages.contract import Input
 from pipeline.stages.reasons import RiskReason
 
-__all__ = ["Intent", "prepare", "refusals"]
+__all__ = ["Intent", "is_shut", "prepare", "refusals"]
 
 _DIRECTION = {Action.BUY: 1, Action.SELL: -1}
 
@@ -88,6 +91,7 @@ def refusals(
     item: Input,
     packet: TacticalSignal,
     settings: RiskSettings,
+    trips: Trips,
     *,
     halted: bool,
 ) -> tuple[RiskReason, ...]:
@@ -98,13 +102,14 @@ def refusals(
         item: The input.
         packet: Its packet.
         settings: Limits.
+        trips: What has tripped, and what was reset.
         halted: Whether trading is HALTED.
     """
     return (
         *([RiskReason.TRADING_HALTED] if halted else []),
         *_malformed(packet, settings),
         *_untimely(item.now, packet, settings),
-        *_unknown(state, packet, settings),
+        *_unknown(state, packet, settings, trips),
     )
 
 
@@ -197,7 +202,16 @@ def _untimely(now_us: int, packet: TacticalSignal, settings: RiskSettings) -> li
     return [reason for reason, failed in checks if failed]
 
 
-def _unknown(state: RiskState, packet: TacticalSignal, settings: RiskSettings) -> list[RiskReason]:
+def is_shut(throttle: Throttle, symbol: str, trips: Trips) -> bool:
+    """Say whether a symbol's throttle has tripped and was not reset since."""
+    if not throttle.tripped:
+        return False
+    return not trips.reset_since(str(Scope(ScopeKind.THROTTLE, symbol)), throttle.tripped_epoch)
+
+
+def _unknown(
+    state: RiskState, packet: TacticalSignal, settings: RiskSettings, trips: Trips
+) -> list[RiskReason]:
     envelope = packet.envelope
     symbol, bars = envelope.symbol, state.market.bars(envelope.symbol)
     barred = settings.symbols is not None and symbol not in settings.symbols
@@ -212,6 +226,6 @@ def _unknown(state: RiskState, packet: TacticalSignal, settings: RiskSettings) -
     throttle = account.throttle(symbol)
     if envelope.flow_id in account.reservations or envelope.flow_id == throttle.last_flow:
         reasons.append(RiskReason.DUPLICATE_FLOW)
-    if throttle.tripped:
+    if is_shut(throttle, symbol, trips):
         reasons.append(RiskReason.THROTTLE_TRIPPED)
     return reasons

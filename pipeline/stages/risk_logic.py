@@ -12,7 +12,10 @@ from typing import Self
 import numpy as np
 from msgspec import Struct, structs
 
+from pipeline.control.scope import Scope, ScopeKind
 from pipeline.control.state import TradingState
+from pipeline.control.trips import Trips
+from pipeline.control.tripwire import Tripped
 from pipeline.errors import ForeignRecord, InvalidPacket, RoutingError
 from pipeline.packets.models import (
     OrderEvent,
@@ -44,7 +47,7 @@ from pipeline.policies.risk.views import View
 from pipeline.settings import Settings
 from pipeline.stages.contract import Context, Draft, Input, Note, seal
 from pipeline.stages.reasons import RiskReason
-from pipeline.stages.risk_intents import Intent, prepare, refusals
+from pipeline.stages.risk_intents import Intent, is_shut, prepare, refusals
 from pipeline.stages.views import policy_hash, policy_stamp
 
 __all__ = ["RiskLogic"]
@@ -125,6 +128,17 @@ class RiskLogic:
                 f"Expected a RiskAssessment or a PortfolioUpdate, was a {type(record).__name__}"
             )
 
+    def tripped(self, state: RiskState, trips: Trips) -> Iterator[Tripped]:
+        """Yield the throttles that have tripped and were not reset since."""
+        for account in state.accounts.values():
+            for symbol, throttle in account.throttles.items():
+                if is_shut(throttle, symbol, trips):
+                    yield Tripped(
+                        str(Scope(ScopeKind.THROTTLE, symbol)),
+                        f"more than {self._settings.throttle_orders} orders in one direction within"
+                        f" {self._settings.throttle_window_us / 1e6:g} s",
+                    )
+
     def dump(self, state: RiskState) -> bytes:
         """Return `state` as bytes, for a snapshot."""
         return state.dump()
@@ -153,10 +167,11 @@ class RiskLogic:
             )
         trading = context.control.trading_state
         halted = trading is TradingState.HALTED
-        reasons = refusals(state, item, item.packet, self._settings, halted=halted)
+        trips = context.control.trips
+        reasons = refusals(state, item, item.packet, self._settings, trips, halted=halted)
         stamp = policy_stamp(_STAGE, self._sha256, context, sequence - context.state_sequence)
         reducing = trading is TradingState.REDUCING
-        return self._judge(state, item.packet, intent, reasons, stamp, reducing=reducing)
+        return self._judge(state, item.packet, intent, reasons, stamp, trips, reducing=reducing)
 
     def _judge(
         self,
@@ -165,6 +180,7 @@ class RiskLogic:
         intent: Intent | None,
         reasons: tuple[RiskReason, ...],
         stamp: PolicyStamp,
+        trips: Trips,
         *,
         reducing: bool,
     ) -> Draft:
@@ -176,13 +192,16 @@ class RiskLogic:
             return _refuse(seen, (RiskReason.EQUITY_EXHAUSTED,), stamp, Verdict.EMERGENCY_STOP)
         signal = intent.signal(state.market, reducing=reducing)
         assessment = assess(signal, seen.exposure, seen.risk, self._settings)
-        if assessment.quantity > 0.0 and self._repeats(account, intent):
+        if assessment.quantity > 0.0 and self._repeats(account, intent, trips):
             return _refuse(seen, (RiskReason.REPEATED_ORDERS,), stamp)
         return _draft(intent, seen, assessment, stamp)
 
-    def _repeats(self, account: Account, intent: Intent) -> bool:
+    def _repeats(self, account: Account, intent: Intent, trips: Trips) -> bool:
+        throttle = account.throttle(intent.symbol)
+        if throttle.tripped and not is_shut(throttle, intent.symbol, trips):
+            return False  # it was reset: what came before does not count any more
         since_us = intent.event_time_us - self._settings.throttle_window_us
-        count = account.throttle(intent.symbol).count(intent.direction, since_us)
+        count = throttle.count(intent.direction, since_us)
         return count >= self._settings.throttle_orders
 
     def _apply_assessment(self, state: RiskState, record: RiskAssessment) -> None:
@@ -197,7 +216,7 @@ class RiskLogic:
             return
         account = state.account(envelope.account)
         if RiskReason.REPEATED_ORDERS in risk.reasons:
-            account.trip(envelope.symbol)
+            account.trip(envelope.symbol, record.journal.control_epoch)
         if risk.reserved > 0.0:
             self._reserve(account, record, risk)
 

@@ -17,8 +17,10 @@ from pipeline.cascade.manager.asking import (
     source_of,
 )
 from pipeline.cascade.manager.decisions import translate
+from pipeline.control.trips import Trips
+from pipeline.control.tripwire import Tripped
 from pipeline.packets.models import PolicyStamp
-from pipeline.stages.contract import Context, Draft, Input, Note, StageLogic
+from pipeline.stages.contract import CanTrip, Context, Draft, Input, Note, StageLogic
 
 __all__ = ["RegisteredLogic"]
 
@@ -80,6 +82,11 @@ class RegisteredLogic:
     def apply(self, state: Any, record: Any) -> None:
         """Fold a record into the state."""
         self._built_in.apply(state, record)
+
+    def tripped(self, state: Any, trips: Trips) -> Iterator[Tripped]:
+        """Yield what has tripped in the built-in stage's state."""
+        if isinstance(self._built_in, CanTrip):
+            yield from self._built_in.tripped(state, trips)
 
     def dump(self, state: Any) -> bytes:
         """Return the state as bytes."""

@@ -115,12 +115,14 @@ class Throttle:
         approvals: (flow id, event time) within the window, oldest first.
         last_flow: Flow approved last.
         tripped: Whether it is shut until somebody resets it.
+        tripped_epoch: What was known of control when it tripped; a later reset opens it.
     """
 
     direction: int = 0
     approvals: list[tuple[str, int]] = field(default_factory=list)
     last_flow: str = ""
     tripped: bool = False
+    tripped_epoch: int = -1
 
     def count(self, direction: int, since_us: int) -> int:
         """Return the approvals in `direction` at or after `since_us`."""
@@ -286,6 +288,9 @@ class Account:
     ) -> None:
         """Count an approval in the symbol's throttle."""
         throttle = self.throttles.setdefault(symbol, Throttle())
+        if throttle.tripped:  # it was reset, or there would be no approval
+            throttle.tripped = False
+            throttle.approvals.clear()
         if throttle.direction != direction:
             throttle.approvals.clear()
         throttle.direction = direction
@@ -294,9 +299,10 @@ class Account:
         throttle.approvals.append((flow_id, event_time_us))
         throttle.last_flow = flow_id
 
-    def trip(self, symbol: str) -> None:
-        """Shut the symbol's throttle."""
-        self.throttles.setdefault(symbol, Throttle()).tripped = True
+    def trip(self, symbol: str, control_epoch: int) -> None:
+        """Shut the symbol's throttle, until it is reset after `control_epoch`."""
+        throttle = self.throttles.setdefault(symbol, Throttle())
+        throttle.tripped, throttle.tripped_epoch = True, control_epoch
 
     def move(self, symbol: str, mark: float) -> None:
         """Value a symbol at a new mark."""

@@ -126,7 +126,6 @@ def test_each_restriction_is_lifted_by_its_own_name() -> None:
     assert _folded(*halted, resume(2)).trading_state is TradingState.REDUCING
     assert _folded(*halted, resume(1)).trading_state is TradingState.HALTED
     assert _folded(*halted, resume(1), resume(2)).trading_state is TradingState.ACTIVE
-    assert _folded(*halted, resume(1)).resumed_epoch == -1
     assert "lifts epoch 2 or 1" in _folded(*halted, resume(0)).refused[3]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.control.latch import Latch, Latched
 from pipeline.control.state import TradingState
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, UsageError
 from pipeline.settings import load_settings
 
 
@@ -27,14 +27,14 @@ def test_a_halt_of_the_log_outlives_the_process(latch: Latch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resumed_epoch", "holds"), [(-1, True), (6, True), (7, False), (8, False)]
+    ("lifted_epoch", "holds"), [(-1, True), (6, True), (7, False), (8, False)]
 )
 def test_only_a_resume_at_its_epoch_or_later_lifts_it(
-    latch: Latch, resumed_epoch: int, holds: bool
+    latch: Latch, lifted_epoch: int, holds: bool
 ) -> None:
     """A resume from before the halt lifts nothing."""
     latch.record(TradingState.HALTED, 7, "why")
-    assert latch.read().holds(resumed_epoch) == holds
+    assert latch.read().holds(lifted_epoch) == holds
 
 
 def test_a_reader_that_is_behind_undoes_nothing(latch: Latch) -> None:
@@ -49,11 +49,70 @@ def test_a_reader_that_is_behind_undoes_nothing(latch: Latch) -> None:
 
 def test_a_halt_of_this_machine_is_lifted_by_no_log(latch: Latch) -> None:
     """Given without the log, it holds whatever the log says, until released."""
-    latch.halt("broker gone")
+    halt_id = latch.halt("broker gone")
     latch.record(TradingState.ACTIVE, 50, "")
     assert latch.read().holds(1_000_000)
-    latch.release()
+    latch.release(halt_id)
     assert not latch.read().holds(-1)
+
+
+def test_whoever_lifts_a_halt_of_this_machine_names_it(latch: Latch) -> None:
+    """Another id lifts nothing, and so does one of a halt that the log has by now."""
+    halt_id = latch.halt("broker gone", "me")
+    with pytest.raises(UsageError, match=f"lift local halt {halt_id}, was other"):
+        latch.release("other")
+    latch.settle(5)
+    with pytest.raises(UsageError, match="was none"):
+        latch.release(halt_id)
+    assert latch.read().holds(-1)
+
+
+def test_a_second_halt_of_this_machine_is_the_first(latch: Latch) -> None:
+    """The halt that stands keeps its id until the log has it, so one RESUME lifts it."""
+    halt_id = latch.halt("broker gone", "me")
+    assert halt_id == latch.halt("again", "you")
+    assert ("broker gone", "me") == (latch.read().reason, latch.read().author)
+    latch.settle(5, "another")
+    assert latch.read().local
+    latch.settle(5, halt_id)
+    assert halt_id != latch.halt("again", "you")
+
+
+def test_reducing_is_latched_too(latch: Latch) -> None:
+    """It outlives the process as a halt does."""
+    latch.record(TradingState.REDUCING, 7, "rough")
+    read = Latch(latch.path).read()
+    assert (read.trading_state, read.holds(6), read.holds(7)) == (
+        TradingState.REDUCING,
+        True,
+        False,
+    )
+
+
+def test_the_current_state_follows_the_file(latch: Latch) -> None:
+    """A look costs no reading, and still sees each change by another process at once."""
+    other = Latch(latch.path)
+    assert latch.current() == latch.read()
+    for number in range(20):
+        halt_id = other.halt(f"number {number}")
+        assert latch.current().reason == f"number {number}"
+        other.release(halt_id)
+        assert latch.current().trading_state is TradingState.ACTIVE
+
+
+def test_a_process_that_cannot_write_holds_by_itself(latch: Latch) -> None:
+    """What cannot be put on file halts this process, whatever the file says."""
+    latch.hold("disk full", "me")
+    assert latch.current().holds(1_000_000)
+    assert not Latch(latch.path).current().holds(-1)
+
+
+def test_only_one_process_writes_a_halt_to_the_log(latch: Latch) -> None:
+    """While one is at it, another is told to leave it; afterwards it may."""
+    with latch.publishing() as mine, Latch(latch.path).publishing() as other:
+        assert (mine, other) == (True, False)
+    with latch.publishing() as mine:
+        assert mine
 
 
 def test_a_halt_that_reached_the_log_is_lifted_like_any_other(latch: Latch) -> None:
@@ -101,6 +160,13 @@ def test_namespaces_have_latches_of_their_own(tmp_path: Path) -> None:
 
 def test_the_file_is_readable_by_people(latch: Latch) -> None:
     """The file says in plain JSON what is latched and why."""
-    latch.halt("why")
+    halt_id = latch.halt("why", "me")
     content = json.loads(latch.path.read_text())
-    assert content == {"trading_state": "HALTED", "epoch": -1, "local": True, "reason": "why"}
+    assert content == {
+        "trading_state": "HALTED",
+        "epoch": -1,
+        "local": True,
+        "reason": "why",
+        "author": "me",
+        "halt_id": halt_id,
+    }

@@ -164,10 +164,12 @@ def test_a_latch_that_a_later_resume_lifted_does_not_hold(bench: _Bench) -> None
 def test_a_halt_of_this_machine_is_seen_without_the_log(bench: _Bench) -> None:
     """Setting and releasing the latch by hand takes effect in a running reader."""
     reader = bench.ready(BOOTSTRAP)
-    Latch.of(bench.settings).halt("broker gone")
-    eventually(lambda: _state(reader) is _HALTED)
-    Latch.of(bench.settings).release()
-    eventually(lambda: _state(reader) is _ACTIVE)
+    latch = Latch.of(bench.settings)
+    halt_id = latch.halt("broker gone", "me")
+    assert _state(reader) is _HALTED  # at once: whoever asks looks at the latch
+    assert reader.view().reason == "latched on this machine by me: broker gone"
+    latch.release(halt_id)
+    assert _state(reader) is _ACTIVE
 
 
 def test_a_latch_that_cannot_be_written_halts(bench: _Bench) -> None:

@@ -52,7 +52,7 @@ def test_a_resume_lifts_the_halt_that_it_names() -> None:
     """A RESUME with the epoch of the halt makes it ACTIVE again."""
     machine = _folded(BOOTSTRAP, HALT, resume(1))
     assert machine.trading_state is TradingState.ACTIVE
-    assert (machine.epoch, machine.halt_epoch, machine.resumed_epoch) == (2, -1, 2)
+    assert (machine.epoch, machine.halt_epoch, machine.lifted_epoch) == (2, -1, 2)
 
 
 @pytest.mark.parametrize("lifts_epoch", [-1, 0, 1, 3, 99])

@@ -221,7 +221,7 @@ def test_a_halt_in_the_log_needs_no_local_release(bench: _Bench) -> None:
     held = Latch.of(bench.settings).read()
     assert (TradingState.HALTED, False) == (held.trading_state, held.local)
     response.resolve(event_id, "operator")
-    assert not held.holds(bench.cascade.machine.resumed_epoch)
+    assert not held.holds(bench.cascade.machine.lifted_epoch)
 
 
 def test_a_recovery_is_what_was_seen(bench: _Bench) -> None:

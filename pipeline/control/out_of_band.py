@@ -1,0 +1,324 @@
+"""Halting a worker from outside, with no broker and whatever its event loop does.
+
+Two ways in, each on a thread of its own, both ending in the latch that every order plan and every
+submit looks at:
+
+- SIGUSR2 to the process: `kill -USR2 PID`.
+- A local HTTP call: `POST /halt` on a port of 127.0.0.1, with the token as bearer.
+
+Under `CASCADE_HOME/halt/NAMESPACE` (mode 0700) lie the token (mode 0600) and for each process a
+file `PID.json` with its port, so `workers_here` finds them. Without the token neither another user
+of the machine nor a page in a browser can call; a page cannot read it, and could not send the
+header to another origin either.
+"""
+
+import contextlib
+import faulthandler
+import hmac
+import json
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from pipeline.control.latch import Latch
+from pipeline.control.reader import ControlReader
+from pipeline.errors import ConfigurationError
+from pipeline.settings import Settings
+
+__all__ = ["HALT_SIGNAL", "LocalAnswer", "OutOfBand", "halt_here", "out_of_band"]
+
+_logger = logging.getLogger(__name__)
+
+HALT_SIGNAL = signal.SIGUSR2
+"""Halts the worker that it is sent to, and all of its machine and namespace with it."""
+
+_LOOPBACK = "127.0.0.1"
+_TIMEOUT_S = 2.0
+_MOST_BODY = 8192
+_LONGEST = 500
+_OTHERS = 0o077
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAnswer:
+    """What a worker of this machine answered.
+
+    Attributes:
+        pid: Its process.
+        stages: What it runs.
+        trading_state: What it acts on from then on; empty where it did not answer.
+        error: Why there is no answer; empty where there is one.
+    """
+
+    pid: int
+    stages: tuple[str, ...]
+    trading_state: str
+    error: str = ""
+
+
+class OutOfBand:
+    """The ways in of one process.
+
+    Args:
+        settings: Home and namespace.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = _folder(settings)
+        self._latch = Latch.of(settings)
+        self._lock = threading.Lock()
+        self._readers: dict[str, ControlReader] = {}
+        self._server: ThreadingHTTPServer | None = None
+
+    def attach(self, stage: str, reader: ControlReader) -> None:
+        """Halt a stage of this process too; opens the ways in with the first."""
+        with self._lock:
+            self._readers[stage] = reader
+            if self._server is None:
+                self._listen_to_signal()
+                self._serve()
+            self._register()
+
+    def halt(self, author: str, reason: str) -> None:
+        """Halt, on the disk when this returns; this process at least, where it cannot be written.
+
+        Raises:
+            ConfigurationError: If the latch could not be written.
+        """
+        try:
+            self._latch.halt(reason, author)
+        except ConfigurationError:
+            for reader in list(self._readers.values()):
+                reader.latch.hold(reason, author)
+            _logger.exception("halted in this process alone, by %s: %s", author, reason)
+            raise
+        _logger.warning("halted on this machine by %s: %s", author, reason)
+
+    def state(self) -> dict[str, Any]:
+        """Return what this process acts on, by stage."""
+        views = {stage: reader.view() for stage, reader in list(self._readers.items())}
+        return {
+            "pid": os.getpid(),
+            "trading_state": {stage: view.trading_state for stage, view in views.items()},
+            "reason": next((view.reason for view in views.values()), ""),
+        }
+
+    def close(self) -> None:
+        """Close the ways in; the latch stays as it is."""
+        with self._lock, contextlib.suppress(OSError):
+            server, self._server = self._server, None
+            if server is not None:
+                server.shutdown()
+                server.server_close()
+            self._file.unlink(missing_ok=True)
+
+    @property
+    def _file(self) -> Path:
+        return self._folder / f"{os.getpid()}.json"
+
+    def _register(self) -> None:
+        if self._server is not None:
+            port = self._server.server_address[1]
+            content = {"pid": os.getpid(), "port": port, "stages": list(self._readers)}
+            draft = self._file.with_suffix(".new")
+            draft.write_text(json.dumps(content), encoding="utf-8")
+            draft.replace(self._file)
+
+    def _serve(self) -> None:
+        try:
+            token = _token(self._folder)
+            handler = type("_Bound", (_Handler,), {"owner": self, "token": token})
+            self._server = ThreadingHTTPServer((_LOOPBACK, 0), handler)
+        except (OSError, ConfigurationError) as error:
+            # The worker still obeys the control log, the latch and the signal.
+            _logger.error("no local halt by HTTP: %s", error)  # noqa: TRY400  # the reason says it all
+            return
+        self._server.daemon_threads = True
+        threading.Thread(
+            target=self._server.serve_forever, name="halt-http", daemon=True
+        ).start()
+
+    def _listen_to_signal(self) -> None:
+        """Have the signal end in the latch.
+
+        A handler in Python runs on the main thread, and so not while that hangs in a call. This
+        one is C code, which writes to a pipe at once where each thread stands; the thread at the
+        other end halts, and logs what it read.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return  # a component in somebody's program: its signals are not ours
+        read_end, write_end = os.pipe()
+        faulthandler.register(HALT_SIGNAL, file=write_end, all_threads=True)
+        threading.Thread(
+            target=self._follow, args=(read_end,), name="halt-signal", daemon=True
+        ).start()
+
+    def _follow(self, read_end: int) -> None:
+        while stacks := os.read(read_end, 1 << 20):
+            with contextlib.suppress(ConfigurationError):
+                self.halt(f"{HALT_SIGNAL.name} to process {os.getpid()}", "signal")
+            _logger.warning("at the signal:\n%s", stacks.decode(errors="replace"))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    owner: OutOfBand
+    token: str
+    timeout = _TIMEOUT_S
+
+    def do_POST(self) -> None:
+        """Answer `POST /halt`; the body may name author and reason, as JSON."""
+        if not self._admitted("/halt"):
+            return
+        try:
+            said = self._body()
+        except (ValueError, TypeError, OSError):
+            self._answer(HTTPStatus.BAD_REQUEST, {"error": "Expected a JSON object, was none"})
+            return
+        author = str(said.get("author") or "local HTTP")[:_LONGEST]
+        reason = str(said.get("reason") or "halted by a local call")[:_LONGEST]
+        try:
+            self.owner.halt(author, reason)
+        except ConfigurationError as error:
+            content = {**self.owner.state(), "error": str(error)}
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, content)
+            return
+        self._answer(HTTPStatus.OK, self.owner.state())
+
+    def do_GET(self) -> None:
+        """Answer `GET /state`."""
+        if self._admitted("/state"):
+            self._answer(HTTPStatus.OK, self.owner.state())
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
+        """Log as everything else is logged."""
+        _logger.debug(format, *args)
+
+    def _admitted(self, path: str) -> bool:
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not hmac.compare_digest(given.encode(), self.token.encode()):
+            self._answer(HTTPStatus.UNAUTHORIZED, {"error": "Expected the token as bearer"})
+            return False
+        if self.path != path:
+            self._answer(HTTPStatus.NOT_FOUND, {"error": f"Expected {path}, was {self.path}"})
+            return False
+        return True
+
+    def _body(self) -> Mapping[str, Any]:
+        length = int(self.headers.get("Content-Length") or 0)
+        if not 0 <= length <= _MOST_BODY:
+            raise ValueError(length)
+        said = json.loads(self.rfile.read(length)) if length else {}
+        if not isinstance(said, dict):
+            raise TypeError(said)
+        return said
+
+    def _answer(self, status: HTTPStatus, content: Mapping[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+_ours: dict[Path, OutOfBand] = {}
+_ours_lock = threading.Lock()
+
+
+def out_of_band(settings: Settings) -> OutOfBand:
+    """Return the ways in of this process for a namespace; one for all its stages."""
+    with _ours_lock:
+        return _ours.setdefault(_folder(settings), OutOfBand(settings))
+
+
+def halt_here(settings: Settings, author: str, reason: str) -> list[LocalAnswer]:
+    """Halt all workers of this machine and namespace, with no broker; return their answers.
+
+    The latch halts them all; the calls are there to hear from each that it obeys.
+
+    Raises:
+        ConfigurationError: If the latch cannot be written.
+    """
+    Latch.of(settings).halt(reason, author)
+    folder = _folder(settings)
+    if not folder.is_dir():
+        return []
+    token = _token(folder)
+    body = json.dumps({"author": author, "reason": reason}).encode()
+    return [
+        answer
+        for path in sorted(folder.glob("*.json"))
+        if (answer := _call(path, token, body)) is not None
+    ]
+
+
+def _call(path: Path, token: str, body: bytes) -> LocalAnswer | None:
+    """Call one worker; None where it is gone, and its file with it."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        pid, port, stages = int(said["pid"]), int(said["port"]), tuple(said["stages"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not _alive(pid):
+        path.unlink(missing_ok=True)
+        return None
+    connection = HTTPConnection(_LOOPBACK, port, timeout=_TIMEOUT_S)
+    try:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        connection.request("POST", "/halt", body, headers)
+        answer = connection.getresponse()
+        content = json.loads(answer.read())
+        states = content.get("trading_state") or {}
+        worst = next((each for each in states.values() if each != "HALTED"), "HALTED")
+        return LocalAnswer(pid, stages, worst if states else "", str(content.get("error", "")))
+    except (OSError, HTTPException, ValueError) as error:
+        return LocalAnswer(pid, stages, "", repr(error))
+    finally:
+        connection.close()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.home.absolute() / "halt" / (settings.namespace or "default")
+
+
+def _token(folder: Path) -> str:
+    """Return the token of a namespace on this machine, made where there is none.
+
+    Raises:
+        ConfigurationError: If others may read it: then it is none.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / "token"
+    draft = folder / f"token.{os.getpid()}.{secrets.token_hex(4)}"
+    if not path.exists():
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)  # the first of several workers wins
+        draft.unlink()
+    status = path.stat()
+    if status.st_mode & _OTHERS or status.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"Expected {path} to be of mode 0600 and our own, was {status.st_mode & 0o777:04o} of"
+            f" user {status.st_uid}. Delete it; the next worker makes another."
+        )
+    return path.read_text(encoding="utf-8")
