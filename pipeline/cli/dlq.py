@@ -1,8 +1,9 @@
-"""`cascade dlq`: list and inspect dead letters."""
+"""`cascade dlq`: list and inspect dead letters, send them again, discard them."""
 
 import base64
 import json
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,14 +11,8 @@ import click
 import msgspec
 
 from pipeline.cli.connection import connected_settings
-from pipeline.errors import UsageError
-from pipeline.replay import (
-    Coordinates,
-    DeadLetters,
-    DeadRecord,
-    dead_topics,
-    read_dead_letters,
-)
+from pipeline.cli.dlq_acting import discard, named, replay
+from pipeline.replay import DeadLetters, DeadRecord, dead_topics, read_dead_letters
 
 __all__ = ["command"]
 
@@ -29,7 +24,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 
 @click.group("dlq")
 def command() -> None:
-    """List and inspect dead letters."""
+    """List and inspect dead letters, send them into the cascade again, or discard them.
+
+    `replay` and `discard` only say what they would do, unless --execute is given.
+    """
 
 
 @command.command("list")
@@ -42,16 +40,22 @@ def command() -> None:
     show_default=True,
     help="Most records to show for each cause; with --json, in all. 0: no limit.",
 )
+@click.option("--all", "everything", is_flag=True, help="Those replayed or discarded, too.")
 @_json_option
-def list_(topic: str | None, stage: str | None, limit: int, as_json: bool) -> None:
-    """List the records that were dead-lettered, by cause.
+def list_(
+    topic: str | None, stage: str | None, limit: int, everything: bool, as_json: bool
+) -> None:
+    """List the records that were dead-lettered and nobody has dealt with, by cause.
 
     A letter may have been written several times; it counts once.
     """
     found = read_dead_letters(connected_settings(), dead_topics(topic))
-    if stage is not None:
-        chosen = tuple(each for each in found.records if each.letter.stage == stage)
-        found = DeadLetters(chosen, found.unreadable)
+    chosen = tuple(
+        each
+        for each in found.records
+        if stage in (None, each.letter.stage) and (everything or each.open)
+    )
+    found = DeadLetters(chosen, found.unreadable)
     click.echo(_as_json(found, limit) if as_json else _as_table(found, limit))
 
 
@@ -60,15 +64,12 @@ def list_(topic: str | None, stage: str | None, limit: int, as_json: bool) -> No
 @_json_option
 def show(coordinates: str, as_json: bool) -> None:
     """Show one record: why it was dead-lettered, and its bytes."""
-    wanted = Coordinates.parse(coordinates)
-    found = read_dead_letters(connected_settings(), dead_topics(wanted.topic))
-    for record in found.records:
-        if record.coordinates == wanted:
-            click.echo(json.dumps(_described(record), indent=2) if as_json else _page(record))
-            return
-    raise UsageError(
-        f"Expected a dead letter of {wanted}, was none. `cascade dlq list` shows those there are."
-    )
+    (record,) = named(connected_settings(), [coordinates])
+    click.echo(json.dumps(_described(record), indent=2) if as_json else _page(record))
+
+
+command.add_command(replay)
+command.add_command(discard)
 
 
 def _as_json(found: DeadLetters, limit: int) -> str:
@@ -89,6 +90,7 @@ def _described(record: DeadRecord) -> dict[str, Any]:
         "coordinates": str(record.coordinates),
         **msgspec.to_builtins(record.letter),
         "copies": record.copies,
+        "dispositions": [asdict(each) for each in record.dispositions],
         "sha256": record.sha256,
         "size_bytes": len(value or b""),
         "key_base64": _base64(record.key),
@@ -106,7 +108,10 @@ def _as_table(found: DeadLetters, limit: int) -> str:
         lines.append(f"{cause}  {len(records)} of {topic}, given up by {stage}")
         for record in records[: limit or None]:
             size = len(record.value or b"")
-            lines.append(f"  {record.coordinates!s:<28}  {size:>7} B  {record.letter.message}")
+            done = "".join(f"  {each.kind} by {each.author}" for each in record.dispositions)
+            lines.append(
+                f"  {record.coordinates!s:<28}  {size:>7} B  {record.letter.message}{done}"
+            )
         if 0 < limit < len(records):
             lines.append(f"  and {len(records) - limit} more")
     copies = sum(each.copies for each in found.records)
@@ -131,6 +136,10 @@ def _page(record: DeadRecord) -> str:
         "sha256": record.sha256,
     }
     lines = [f"{name:<11}{text}" for name, text in rows.items()]
+    lines += [
+        f"{each.kind:<11}by {each.author}, {_utc(each.time)}: {each.reason} {each.target}".rstrip()
+        for each in record.dispositions
+    ]
     shown = range(0, min(len(value), _SHOWN_BYTES), _ROW_BYTES)
     lines.extend(_dump(start, value[start : start + _ROW_BYTES]) for start in shown)
     if len(value) > _SHOWN_BYTES:

@@ -9,13 +9,22 @@ from pipeline.replay.dead_letters import (
     letter_of,
     read_dead_letters,
 )
+from pipeline.replay.dispositions import Disposition, DispositionKind
+from pipeline.replay.redrive import MOST_ATTEMPTS, Origin, Redrive, Redriver, refusal
 
 __all__ = [
+    "MOST_ATTEMPTS",
     "Coordinates",
     "DeadLetters",
     "DeadRecord",
+    "Disposition",
+    "DispositionKind",
+    "Origin",
+    "Redrive",
+    "Redriver",
     "collect",
     "dead_topics",
     "letter_of",
     "read_dead_letters",
+    "refusal",
 ]

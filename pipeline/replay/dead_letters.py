@@ -2,12 +2,13 @@
 
 A letter is written at least once: a stage that is taken over in the middle of a round writes the
 round's letters again. They are told apart by their coordinates, the place of the original record.
+What people did about a letter stands behind it in the same topic (`pipeline.replay.dispositions`).
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -15,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.errors import BrokerUnavailable, MalformedPacket, UsageError
 from pipeline.packets.models import DeadLetter
+from pipeline.replay.dispositions import Disposition, DispositionKind
 from pipeline.settings import Settings
 from pipeline.stages.dead_letters import HEADER_PREFIX
 from pipeline.topics import TopicFile
@@ -74,12 +76,29 @@ class DeadRecord:
         key: Its key, unchanged.
         value: Its value, unchanged.
         copies: How many letters there are of it.
+        dispositions: What was done about it, oldest first.
     """
 
     letter: DeadLetter
     key: bytes | None
     value: bytes | None
     copies: int = 1
+    dispositions: tuple[Disposition, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody has replayed or discarded it yet."""
+        return not self.dispositions
+
+    @property
+    def discarded(self) -> bool:
+        """Whether somebody has discarded it."""
+        return any(each.kind is DispositionKind.DISCARDED for each in self.dispositions)
+
+    @property
+    def attempts(self) -> int:
+        """How often it was replayed."""
+        return sum(each.kind is DispositionKind.REPLAYED for each in self.dispositions)
 
     @property
     def coordinates(self) -> Coordinates:
@@ -140,25 +159,31 @@ def letter_of(headers: Headers) -> tuple[DeadLetter, bytes | None]:
 def collect(messages: Iterable[Message]) -> DeadLetters:
     """Return the records behind dead letters, in order of their coordinates."""
     records: dict[Coordinates, DeadRecord] = {}
+    done: dict[str, list[Disposition]] = {}
     unreadable: list[str] = []
     for message in messages:
         try:
-            letter, key = letter_of(_pairs(message))
+            headers = list(_pairs(message))
+            if (disposition := Disposition.read(headers)) is not None:
+                done.setdefault(disposition.coordinates, []).append(disposition)
+                continue
+            letter, key = letter_of(headers)
         except MalformedPacket as error:
             place = f"{message.topic()}[{message.partition()}]@{message.offset()}"
             unreadable.append(f"{place}: {error}")
             continue
         record = DeadRecord(letter, key, _bytes(message.value()))
         known = records.get(record.coordinates)
-        records[record.coordinates] = _counted(known, record)
-    ordered = tuple(record for _, record in sorted(records.items()))
-    return DeadLetters(ordered, tuple(unreadable))
+        records[record.coordinates] = record if known is None else _again(known)
+    ordered = (
+        replace(record, dispositions=tuple(done.get(str(coordinates), ())))
+        for coordinates, record in sorted(records.items())
+    )
+    return DeadLetters(tuple(ordered), tuple(unreadable))
 
 
-def _counted(known: DeadRecord | None, record: DeadRecord) -> DeadRecord:
-    if known is None:
-        return record
-    return DeadRecord(known.letter, known.key, known.value, known.copies + 1)
+def _again(known: DeadRecord) -> DeadRecord:
+    return replace(known, copies=known.copies + 1)
 
 
 def _pairs(message: Message) -> Headers:
