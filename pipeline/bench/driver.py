@@ -4,6 +4,7 @@ Steered by lines of JSON: it reads `Task`s on standard input, answers `{"ready":
 packets' bars are made, waits for an empty line, sends, and answers with a `Sent`.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -15,11 +16,14 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from pipeline.bench.packets import Kind, PacketMaker
 from pipeline.clock import WallClock
+from pipeline.kafka_logging import ClientLog
 from pipeline.market import MarketBar
 from pipeline.settings import load_settings
 from pipeline.transport.partitioner import partition_of
 
 __all__ = ["Load", "Sent", "Task", "main"]
+
+_logger = logging.getLogger(__name__)
 
 _HEAD_START_US = 50_000
 _SHORTEST_S = 0.001
@@ -90,7 +94,7 @@ class _Driver:
             max_in_flight_requests_per_connection=1, linger_ms=0,
             queue_buffering_max_messages=1_000_000, delivery_report_only_error=True,
         )  # fmt: skip
-        self._producer = Producer(properties)
+        self._producer = Producer(properties, logger=ClientLog(_logger))
 
     def work(self, commands: IO[str], answers: IO[str]) -> None:
         for line in commands:

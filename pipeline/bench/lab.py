@@ -84,6 +84,10 @@ class Lab:
     measurements: list[Measurement] = field(default_factory=list)
     sustained: dict[str, list[float | None]] = field(default_factory=dict)
 
+    def replace_broker(self, found: broker.Broker) -> None:
+        """Go on with a broker that was started again at the same address."""
+        self.ground = replace(self.ground, broker=found)
+
     @contextmanager
     def turn(
         self, who: str | Contender, *, symbols: int | None = None, partitions: int | None = None

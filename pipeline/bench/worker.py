@@ -5,7 +5,7 @@ what they decide and what they guarantee.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +13,8 @@ import faust
 
 from pipeline.bench.forwarding import ForwardLogic
 from pipeline.bench.guarantees import AtLeastOnceHost, TransactionalHost
+from pipeline.cascade.manager.registered import RegisteredLogic
+from pipeline.policies.risk.settings import RiskSettings
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.app import LogApp, stage_app
 from pipeline.stages.contract import StageLogic
@@ -30,6 +32,8 @@ class Decisions(StrEnum):
 
     REAL = "real"
     FORWARD = "forward"
+    BUSY = "busy"
+    """Real, but tactical trades all the time, and risk's limits let it."""
 
 
 class Guarantee(StrEnum):
@@ -40,6 +44,11 @@ class Guarantee(StrEnum):
     AT_LEAST_ONCE = "at-least-once"
     TRANSACTION = "transaction"
 
+
+_EVERY = 5
+_LONG_US = 3_600_000_000
+_MUCH = 1000.0
+_MANY = 1_000_000
 
 _HOSTS: dict[Guarantee, type[LogHost]] = {
     Guarantee.LOG: LogHost,
@@ -67,13 +76,39 @@ def bench_app(
 def _logic(stage: str, decisions: Decisions, settings: Settings, padding: int) -> StageLogic[Any]:
     if decisions is Decisions.FORWARD:
         return ForwardLogic(stage, padding)
+    trades = decisions is Decisions.BUSY
     made: dict[str, StageLogic[Any]] = {
         "strategic": StrategicLogic(),
-        "tactical": TacticalLogic(),
-        "risk": RiskLogic.of(settings),
+        "tactical": _trading() if trades else TacticalLogic(),
+        "risk": RiskLogic(_generous(settings)) if trades else RiskLogic.of(settings),
         "execution": ExecutionLogic(),
     }
     return made[stage]
+
+
+def _trading() -> StageLogic[Any]:
+    return RegisteredLogic(
+        TacticalLogic(), _in_turns, name="bench.busy", version="1", timeout_s=1.0
+    )
+
+
+def _in_turns(packet: Any) -> Mapping[str, float]:
+    """Buy and sell in turns, on every fifth packet of a symbol."""
+    if packet.envelope.sequence % _EVERY:
+        return {"HOLD": 1.0}
+    buys = packet.envelope.sequence // _EVERY % 2 == 0
+    return {"BUY" if buys else "SELL": 0.9, "HOLD": 0.1}
+
+
+def _generous(settings: Settings) -> RiskSettings:
+    """Return limits that are never reached: a backlog is old, and its orders are many."""
+    return RiskSettings(
+        accounts=((settings.account, settings.initial_equity),),
+        maximum_event_age_us=_LONG_US, maximum_acceptance_age_us=_LONG_US,
+        maximum_symbol=_MUCH, maximum_gross=_MUCH, maximum_net=_MUCH, maximum_value_at_risk=_MUCH,
+        maximum_stop_risk=_MUCH, maximum_concentration=_MUCH, maximum_volume_share=_MUCH,
+        maximum_open_orders=_MANY, throttle_orders=_MANY,
+    )  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> None:

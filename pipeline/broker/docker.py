@@ -109,8 +109,10 @@ class DockerBroker:
         """
         self._require_engine()
         self._require_image()
+        last = self._label()
         self._docker("rm", "--force", self._name)
-        port = self._machine.free_port(_CLIENT_PORT)
+        # That of a container that was killed, so that clients find it again.
+        port = self._machine.free_port(last or _CLIENT_PORT)
         environment = container_environment(f"127.0.0.1:{port}")
         variables = [part for item in environment.items() for part in ("-e", "=".join(item))]
         done = self._docker(
@@ -124,6 +126,13 @@ class DockerBroker:
             self._docker("rm", "--force", self._name)
             raise BrokerUnavailable(f"Expected {self._image} to start, was refused: {done.output}")
         return self._wait_until_it_answers(port, _START_TIMEOUT_S)
+
+    def _label(self) -> int | None:
+        """Return the port of the container that is there, running or not."""
+        query = f'{{{{index .Config.Labels "{_LABEL}"}}}}'
+        said = self._docker("inspect", "--format", query, self._name, timeout_s=_ENGINE_TIMEOUT_S)
+        port = said.output.strip()
+        return int(port) if said.code == 0 and port.isdigit() else None
 
     def stop(self) -> bool:
         """Stop and remove the container; its volume, and so its data, stays.

@@ -128,8 +128,10 @@ class LocalBroker:
         raise BrokerUnavailable(f"Expected process {pid} to end, was still there after SIGKILL.")
 
     def _choose_ports(self) -> Ports:
-        client = self._machine.free_port(_CLIENT_PORT)
-        controller = self._machine.free_port(_CONTROLLER_PORT)
+        # Those of the last start, so that clients find a broker again that was killed.
+        last = self._storage.read_ports() or Ports(_CLIENT_PORT, _CONTROLLER_PORT)
+        client = self._machine.free_port(last.client)
+        controller = self._machine.free_port(last.controller)
         while controller == client:
             controller = self._machine.free_port(0)
         return Ports(client, controller)

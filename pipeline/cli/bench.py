@@ -79,15 +79,21 @@ def _run(
     scenario: Callable[[Lab], Sequence[Check]],
     extra: Callable[[], Mapping[str, Any]] = dict,
     more_text: Callable[[], str] = str,
+    *,
+    own_broker: bool = False,
 ) -> None:
     """Run a scenario, print what came of it, and end with 0 if all checks passed, else with 1."""
     from pipeline.bench.output import checks_text, page, table, to_json
 
     options = _options(given)
+    settings = load_settings()
+    if own_broker:  # one that may be killed
+        home = settings.home / "bench" / name
+        settings = settings.model_copy(update={"broker": None, "home": home})
     with interruptible():
         try:
             with lab(
-                load_settings(),
+                settings,
                 options.pace,
                 symbols=options.symbols,
                 partitions=options.partitions,
@@ -226,6 +232,51 @@ def soak_command(mode: str, rate: float, seconds: float, **given: Any) -> None:
     from pipeline.bench.growth import soak
 
     _run("soak", given, lambda lab: soak(lab, mode, rate, seconds))
+
+
+@command.command("halt")
+@_shared
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Halts.")
+@click.option(
+    "--burst", type=click.FloatRange(min=0.5), default=1.5, show_default=True,
+    help="Seconds of load before each halt, and after it.",
+)  # fmt: skip
+def halt_command(rounds: int, burst: float, **given: Any) -> None:
+    """Halt at twice the rate worked off: p99 within 100 ms more than a round takes.
+
+    Then kills its broker and all workers (SIGKILL), which come back halted, and halts this machine
+    without a broker. Always starts a broker of its own.
+    """
+    from pipeline.bench.halting import Halting, halt, halt_table
+
+    found = Halting()
+    _run(
+        "halt",
+        given,
+        lambda lab: halt(lab, rounds, burst, found),
+        lambda: {"halting": found.to_dict()},
+        lambda: halt_table(found),
+        own_broker=True,
+    )
+
+
+@command.command("isolate")
+@_shared
+@click.option("--mode", type=_MODES, default="paired", show_default=True)
+@click.option("--rate", type=float, default=300.0, show_default=True)
+@click.option("--seconds", type=float, default=20.0, show_default=True, help="Of isolation.")
+def isolate_command(mode: str, rate: float, seconds: float, **given: Any) -> None:
+    """Isolate tactical: others keep their latency, nothing is lost, no order is stale."""
+    from pipeline.bench.isolating import Isolated, isolate, isolate_table
+
+    found = Isolated()
+    _run(
+        "isolate",
+        given,
+        lambda lab: isolate(lab, mode, rate, seconds, found),
+        lambda: {"isolation": found.to_dict()},
+        lambda: isolate_table(found),
+    )
 
 
 def _numbers(text: str) -> list[int]:

@@ -40,9 +40,7 @@ class Order:
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of an `Order`, and the order as its argument `order`."""
 
-    def with_order(
-        author: str, reason: str, wait_s: float, as_json: bool, **given: Any
-    ) -> None:
+    def with_order(author: str, reason: str, wait_s: float, as_json: bool, **given: Any) -> None:
         function(order=Order(author, reason, wait_s, as_json), **given)
 
     with_order.__name__, with_order.__doc__ = function.__name__, function.__doc__
@@ -114,7 +112,7 @@ def report(results: Sequence[tuple[CommandResult, str]], order: Order) -> None:
         sys.exit(1)
 
 
-def say(as_json: bool, text: str, **content: Any) -> None:  # noqa: FBT001  # as click gives it
+def say(as_json: bool, text: str, **content: Any) -> None:  # as click gives it
     """Print `content` as JSON, or `text`."""
     click.echo(json.dumps(content) if as_json else text)
 

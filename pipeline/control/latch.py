@@ -45,7 +45,7 @@ class Latched:
     halt_id: str = ""
 
     def holds(self, lifted_epoch: int) -> bool:
-        """Say whether it restricts, when the last RESUME or RESET that counted is `lifted_epoch`."""
+        """Say whether it restricts, where the last RESUME or RESET has `lifted_epoch`."""
         if self.trading_state is TradingState.ACTIVE:
             return False
         return self.local or lifted_epoch < self.epoch

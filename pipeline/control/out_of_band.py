@@ -143,9 +143,7 @@ class OutOfBand:
             _logger.error("no local halt by HTTP: %s", error)  # noqa: TRY400  # the reason says it all
             return
         self._server.daemon_threads = True
-        threading.Thread(
-            target=self._server.serve_forever, name="halt-http", daemon=True
-        ).start()
+        threading.Thread(target=self._server.serve_forever, name="halt-http", daemon=True).start()
 
     def _listen_to_signal(self) -> None:
         """Have the signal end in the latch.

@@ -4,8 +4,9 @@ The reader goes by this protocol:
 
 1. Ask the broker for the end of the control log, and read from the start up to there: `ready`.
 2. Go on reading; a command takes effect as it arrives.
-3. Twice a second ask for the end again. When all before it has been read, what is known was
-   current at the moment of asking. Older than `control_echo_timeout_s`, it is no longer trusted:
+3. Twice a second ask for the end again, on another thread, so that no command waits for the
+   answer. When all before it has been read, what is known was current at the moment of asking.
+   Older than `control_echo_timeout_s`, it is no longer trusted:
    the view is HALTED until an answer comes.
 4. Latch what was read: what restricts after it takes effect, what lifts before.
 5. A halt that stands in the latch and in no log is written to the log.
@@ -69,6 +70,58 @@ class _Shown:
     fresh: ControlView
     stale: ControlView
     lifted_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The end of the log, as it was at some moment after it was asked for."""
+
+    asked_s: float
+    end: int
+
+
+class _Asking:
+    """Step 3: asks for the end of the log again and again, on a thread of its own."""
+
+    def __init__(self, log: ControlLog, timeout_s: float, monotonic: Callable[[], float]) -> None:
+        self._log = log
+        self._timeout_s = timeout_s
+        self._monotonic = monotonic
+        self._answer: _Answer | None = None
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control-asking", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()  # or the log would be closed under it
+
+    def answer(self) -> _Answer | None:
+        """Return the last answer; None where there was none yet.
+
+        Raises:
+            PositionLost: If commands were lost.
+        """
+        if self._failure is not None:
+            raise self._failure
+        return self._answer
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            asked_s = self._monotonic()
+            try:
+                self._answer = _Answer(asked_s, self._log.end(self._timeout_s))
+            except BrokerUnavailable as error:
+                _logger.debug("control log: %s", error)  # what is known ages; that is enough
+            except Exception as error:  # noqa: BLE001  # raised where the log is read
+                self._failure = error
+                return
+            while self._monotonic() - asked_s < _ASK_EVERY_S and not self._stopping.is_set():
+                self._stopping.wait(_POLL_S)
 
 
 class ControlReader:
@@ -211,24 +264,14 @@ class ControlReader:
                 )
 
     def _follow(self, log: ControlLog, machine: TradingStateMachine) -> None:
-        asked_s = float("-inf")
-        end: int | None = None
-        while not self._stopping.is_set():
-            if self._monotonic() - asked_s >= _ASK_EVERY_S:
-                asked_s, end = self._monotonic(), self._end(log)  # Step 3
-            if self._apply_next(log, machine):  # Step 2
-                self._take(machine)
-            if end is not None and log.next_epoch >= end:
-                self._trust(asked_s)
-                self._publisher.look()  # Step 5
-
-    def _end(self, log: ControlLog) -> int | None:
-        try:
-            # Half the limit, so that commands are looked for in between.
-            return log.end(self._limit_s / 2)
-        except BrokerUnavailable as error:
-            _logger.debug("control log: %s", error)  # what is known ages; that is enough
-            return None
+        with _Asking(log, self._limit_s / 2, self._monotonic) as asking:
+            while not self._stopping.is_set():
+                if self._apply_next(log, machine):  # Step 2
+                    self._take(machine)
+                answer = asking.answer()
+                if answer is not None and log.next_epoch >= answer.end:
+                    self._trust(answer.asked_s)
+                    self._publisher.look()  # Step 5
 
     def _apply_next(self, log: ControlLog, machine: TradingStateMachine) -> bool:
         entry = log.poll(_POLL_S)

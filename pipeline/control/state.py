@@ -221,10 +221,9 @@ class TradingStateMachine:
             return None
         if 0 < command.expires_at < appended_at:
             return f"Expected it before {command.expires_at}, was appended at {appended_at}"
-        if command.kind in _OF_FENCES:
-            return self._book.refusal(command)
-        if command.kind in _OF_TRIPS:
-            return self._trips.refusal(command)
+        if command.kind in _OF_FENCES or command.kind in _OF_TRIPS:
+            book = self._book if command.kind in _OF_FENCES else self._trips
+            return book.refusal(command)
         if command.kind is not ControlKind.REDUCE and command.author not in self._authors:
             names = ", ".join(sorted(self._authors)) or "nobody"
             return f"Expected an author allowed to (control_authors: {names}), was {command.author}"

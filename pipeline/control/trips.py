@@ -102,9 +102,11 @@ class TripBook:
         except UsageError as error:
             return str(error)
         if scope.kind not in TRIP_KINDS:
-            return f"Expected a scope like {' or '.join(f'{k}:NAME' for k in TRIP_KINDS)}, was {scope}"
-        if command.kind is ControlKind.TRIP:
-            return None
+            names = " or ".join(f"{kind}:NAME" for kind in TRIP_KINDS)
+            return f"Expected a scope like {names}, was {scope}"
+        return None if command.kind is ControlKind.TRIP else self._unresettable(command, scope)
+
+    def _unresettable(self, command: ControlCommand, scope: Scope) -> str | None:
         trip = self._standing.get(scope)
         if trip is None:
             return f"Expected {scope} to have tripped, had not"

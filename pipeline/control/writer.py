@@ -86,6 +86,17 @@ class ControlWriter:
             logger=ClientLog(_logger),
         )
 
+    def connect(self) -> None:
+        """Meet the broker and learn where the log lies, so that a command waits for neither.
+
+        Raises:
+            BrokerUnavailable: If it does not answer in time.
+        """
+        try:
+            self._producer.list_topics(self._settings.topic(TOPIC), timeout=self._timeout_s)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"Expected the control log, was: {error}") from error
+
     def issue(self, command: ControlCommand) -> int:
         """Write a command and return its epoch; it stands in the log when this returns.
 

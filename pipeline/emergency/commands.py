@@ -47,6 +47,10 @@ class Issues(Protocol):
         """Write a command and return its epoch; see `ControlWriter.issue`."""
         ...
 
+    def connect(self) -> None:
+        """Open the connection; see `ControlWriter.connect`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
@@ -145,6 +149,16 @@ class Commander:
             subscription, self._subscription = self._subscription, None
         if subscription is not None:
             subscription.close()
+
+    def connect(self) -> None:
+        """Open the connections ahead of the first command, which then waits for none.
+
+        Raises:
+            BrokerUnavailable: If the broker does not answer.
+        """
+        self._issuer().connect()
+        self._counter()
+        self._listen()
 
     def give(
         self,

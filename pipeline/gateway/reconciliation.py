@@ -70,9 +70,8 @@ class Reconciliation:
             what = "no number of units"
         elif result.filled > order.quantity * (1.0 + _TOLERANCE):
             what = "more than was ordered"
-        elif (
-            result.kind is OrderEventKind.FILLED
-            and result.filled < order.quantity * (1.0 - _TOLERANCE)
+        elif result.kind is OrderEventKind.FILLED and result.filled < order.quantity * (
+            1.0 - _TOLERANCE
         ):
             what = "FILLED with less than was ordered"
         else:

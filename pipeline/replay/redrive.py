@@ -147,9 +147,7 @@ class Redriver:
             journal = getattr(decode(origin.value), "journal", None)
             if journal is None:
                 raise UsageError(f"Expected a record with a journal at {origin.place}, was none")
-            place = Coordinates(
-                journal.input_topic, journal.input_partition, journal.input_offset
-            )
+            place = Coordinates(journal.input_topic, journal.input_partition, journal.input_offset)
             origin = self._read(place)
         return origin
 
