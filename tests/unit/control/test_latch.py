@@ -26,9 +26,7 @@ def test_a_halt_of_the_log_outlives_the_process(latch: Latch) -> None:
     assert Latch(latch.path).read() == Latched(TradingState.HALTED, 7, reason="why")
 
 
-@pytest.mark.parametrize(
-    ("lifted_epoch", "holds"), [(-1, True), (6, True), (7, False), (8, False)]
-)
+@pytest.mark.parametrize(("lifted_epoch", "holds"), [(-1, True), (6, True), (7, False), (8, False)])
 def test_only_a_resume_at_its_epoch_or_later_lifts_it(
     latch: Latch, lifted_epoch: int, holds: bool
 ) -> None:

@@ -1,6 +1,7 @@
 """The gateway worker over a log in memory: announce, read back, submit, record; take-overs."""
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +51,8 @@ class FakeVenue:
         self.gate = threading.Event()
         self.gate.set()
         self.silent = 0
+        self.secretive = 0
+        self.working: list[VenueReport] = []
         self.before: Callable[[str], None] = lambda _: None
 
     def submit(self, order: VenueOrder) -> VenueReport:
@@ -74,7 +77,10 @@ class FakeVenue:
         return self.orders.get(client_order_id)
 
     def open_orders(self) -> list[VenueReport]:
-        return []
+        if self.secretive > 0:
+            self.secretive -= 1
+            raise VenueUnknown("Expected an answer, was none")
+        return self.working
 
 
 class FakeHost:
@@ -508,3 +514,49 @@ async def test_a_round_of_another_generation_is_dropped() -> None:
     await owner.gateway.work_off(Round({PLANS: found}, PLANNED_AT, 77))
     await owner.settle()
     assert ([], 0) == (log, owner.resume)
+
+
+async def test_nothing_is_sent_before_log_and_venue_were_compared() -> None:
+    """A venue that does not name its open orders holds everything up; then it goes on."""
+    log: list[OrderEvent] = []
+    venue = FakeVenue()
+    venue.secretive = 2
+    owner = Owner(log, venue)
+    await owner.read(*_log(_plan(0)))
+    await until(lambda: venue.secretive < 2)
+    assert not log
+    await owner.settle()
+    assert (venue.secretive, _kinds(log)[-1]) == (0, OrderEventKind.FILLED)
+    await owner.end()
+
+
+async def test_an_order_that_nobody_announced_stops_all() -> None:
+    """What works at the venue and not by the log is a break: nothing is sent, until a reset."""
+    log: list[OrderEvent] = []
+    venue = FakeVenue()
+    venue.working = [VenueReport("stray", "v", VenueState.WORKING, 0.0, 0.0, 0.0)]
+    owner = Owner(log, venue)
+    await owner.read(*_log(_plan(0)))
+    await owner.settle()
+    assert venue.submitted == []
+    assert log[-1].reasons == (GatewayReason.RECONCILIATION_BREAK,)
+    assert [each.scope for each in owner.gateway.broken()] == ["reconciliation:main"]
+    await owner.end()
+
+
+async def test_a_fill_of_more_than_was_ordered_is_a_break() -> None:
+    """It is recorded as the venue says, and nothing is sent after it."""
+    log: list[OrderEvent] = []
+    venue = FakeVenue()
+    real = venue.submit
+
+    def submit(order: VenueOrder) -> VenueReport:
+        return dataclasses.replace(real(order), filled=2 * order.quantity)
+
+    venue.submit = submit  # type: ignore[method-assign]  # a venue that goes wrong
+    owner = Owner(log, venue)
+    await owner.read(*_log(_plan(0), _plan(1)))
+    await owner.settle()
+    assert len(venue.submitted) == 1
+    assert log[-1].reasons == (GatewayReason.RECONCILIATION_BREAK,)
+    await owner.end()

@@ -8,7 +8,17 @@ from confluent_kafka import Message
 
 from pipeline.errors import MalformedPacket, UsageError
 from pipeline.packets.models import DeadLetter
-from pipeline.replay import Coordinates, DeadLetters, collect, dead_topics, letter_of
+from pipeline.replay import (
+    Coordinates,
+    DeadLetters,
+    DeadRecord,
+    Disposition,
+    DispositionKind,
+    collect,
+    dead_topics,
+    letter_of,
+    refusal,
+)
 from pipeline.stages.dead_letters import HEADER_PREFIX, headers_of
 
 LETTER = DeadLetter(
@@ -43,6 +53,13 @@ class FakeMessage:
 
 def _collected(*messages: FakeMessage) -> DeadLetters:
     return collect(cast(list[Message], list(messages)))
+
+
+def _record(*done: DispositionKind, topic: str = "cascade.market") -> DeadRecord:
+    fields = {name: getattr(LETTER, name) for name in LETTER.__struct_fields__}
+    letter = DeadLetter(**{**fields, "topic": topic})
+    dispositions = tuple(Disposition(kind, f"{topic}:2:17", "me", "why", 1) for kind in done)
+    return DeadRecord(letter, None, b"bytes", dispositions=dispositions)
 
 
 def _letter(**changes: Any) -> FakeMessage:
@@ -108,6 +125,50 @@ def test_the_value_is_unchanged_and_hashed() -> None:
     assert b"abc" == record.value
     assert "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" == record.sha256
     assert _collected(FakeMessage(value_=None)).records[0].value is None
+
+
+def _disposed(kind: DispositionKind, coordinates: str, target: str = "") -> FakeMessage:
+    disposition = Disposition(kind, coordinates, "me", "seen to", 5, target)
+    return FakeMessage(disposition.headers(), value_=None)
+
+
+def test_what_was_done_stands_behind_its_letter() -> None:
+    """Dispositions are no letters; they are found by coordinates, oldest first."""
+    place = "cascade.market:2:17"
+    replayed = _disposed(DispositionKind.REPLAYED, place, "cascade.market:2:99")
+    found = _collected(
+        FakeMessage(), _letter(offset=18), replayed, _disposed(DispositionKind.DISCARDED, place)
+    )
+    done, open_ = found.records
+    assert (done.open, done.attempts, done.discarded) == (False, 1, True)
+    assert [each.author for each in done.dispositions] == ["me", "me"]
+    assert done.dispositions[0].target == "cascade.market:2:99"
+    assert (open_.open, open_.attempts, open_.discarded) == (True, 0, False)
+    assert not found.unreadable
+
+
+def test_a_torn_disposition_is_named() -> None:
+    """It hides nothing and does nothing."""
+    headers = _disposed(DispositionKind.DISCARDED, "cascade.market:2:17").headers()[1:]
+    found = _collected(FakeMessage(), FakeMessage(headers))
+    assert found.records[0].open
+    assert "disposition" in found.unreadable[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (_record(), ""),
+        (_record(DispositionKind.DISCARDED), "discarded"),
+        (_record(*[DispositionKind.REPLAYED] * 2), ""),
+        (_record(*[DispositionKind.REPLAYED] * 3), "replayed 3 times"),
+        (_record(topic="cascade.fills"), "reconcile the account"),
+    ],
+)
+def test_what_may_not_be_sent_again_says_why(record: DeadRecord, why: str) -> None:
+    """Discarded letters, those tried too often, and fills."""
+    assert why in refusal(record)
+    assert bool(why) == bool(refusal(record))
 
 
 def test_causes_come_most_frequent_first() -> None:

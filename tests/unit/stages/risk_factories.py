@@ -202,7 +202,9 @@ class SmallEngine:
         return record
 
     def _record(self, each: Input, item: Draft | Note) -> Struct:
-        journal = structs.replace(JOURNAL, log_sequence=len(self.records) + 1)
+        journal = structs.replace(
+            JOURNAL, log_sequence=len(self.records) + 1, control_epoch=self.control.epoch
+        )
         if isinstance(item, Note):
             return item.model(journal=journal, **item.fields)
         packet = each.packet

@@ -1,14 +1,17 @@
 """The risk stage: gates, envelopes, fills, throttle, state."""
 
+import dataclasses
 import itertools
 import math
 import random
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from msgspec import structs
 
 from pipeline.control.state import ControlView, TradingState
+from pipeline.control.trips import Trips
 from pipeline.errors import ForeignRecord, InvalidPacket, PositionLost, RoutingError
 from pipeline.packets.codec import decode, encode
 from pipeline.packets.models import ExecutionPlan, PortfolioUpdate, RiskAssessment, TacticalSignal
@@ -346,10 +349,10 @@ def test_nothing_is_released_on_time_alone() -> None:
     assert flows[approved.envelope.flow_id].open == approved.risk.reserved
 
 
-def throttled(made: SmallEngine, count: int) -> list[Any]:
+def throttled(made: SmallEngine, count: int, start: int = 0) -> list[Any]:
     """Buy, fill, and give the units back outside of the throttle's sight, `count` times."""
     records = []
-    for number in range(count):
+    for number in range(start, start + count):
         at = START_US + WARM * 60_000_000 + number
         record = made.one(buy(WARM + number, time_us=at))
         records.append(record)
@@ -375,6 +378,25 @@ def test_the_throttle_trips_and_stays_tripped() -> None:
     for late in (made.one(buy(WARM + 10_000)), made.one(sell(WARM + 20_000))):
         assert late.risk.reasons == (RiskReason.THROTTLE_TRIPPED,)
         assert late.risk.recommendations == (Recommendation.RESET_THROTTLE,)
+
+
+def test_a_reset_opens_the_throttle_and_what_came_before_does_not_count() -> None:
+    """Only a RESET after the trip opens it, for as many orders as at first."""
+    made = engine(RiskSettings(throttle_orders=3))
+    throttled(made, 4)
+    trips = list(made.logic.tripped(made.state, made.control.trips))
+    assert [each.scope for each in trips] == ["throttle:A"]
+    early = Trips(resets=MappingProxyType({"throttle:A": made.control.epoch}))
+    made.control = dataclasses.replace(made.control, trips=early)
+    shut = made.one(buy(WARM + 10, time_us=START_US + WARM * 60_000_000 + 10))
+    assert shut.risk.reasons == (RiskReason.THROTTLE_TRIPPED,)
+    late = Trips(resets=MappingProxyType({"throttle:A": made.control.epoch + 1}))
+    made.control = dataclasses.replace(made.control, trips=late, epoch=made.control.epoch + 1)
+    assert not list(made.logic.tripped(made.state, late))
+    again = [record.risk.reasons for record in throttled(made, 5, start=20)]
+    assert again == [(), (), (), (RiskReason.REPEATED_ORDERS,), (RiskReason.THROTTLE_TRIPPED,)]
+    made.state = made.logic.load(made.logic.dump(made.state))
+    assert [each.scope for each in made.logic.tripped(made.state, late)] == ["throttle:A"]
 
 
 def test_repeats_apart_in_time_do_not_trip() -> None:
