@@ -154,16 +154,19 @@ def market_data(symbol: str, sequence: int, settings: Settings, **changes: int) 
 
 
 def send(
-    settings: Settings, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]
+    settings: Settings,
+    topic: str,
+    records: Iterable[tuple[bytes | None, bytes | None]],
+    headers: list[tuple[str, bytes]] | None = None,
 ) -> None:
-    """Write (key, value) pairs to a topic, by its name without namespace."""
+    """Write (key, value) pairs to a topic, by its name without namespace, each with `headers`."""
     producer = Producer(
         settings.client(
             partitioner="murmur2_random", enable_idempotence=True, message_max_bytes=2_000_000
         )
     )
     for key, value in records:
-        producer.produce(settings.topic(topic), value, key)
+        producer.produce(settings.topic(topic), value, key, headers=headers or [])
     assert producer.flush(30) == 0
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from pipeline.clock import WallClock
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
@@ -35,4 +36,9 @@ def gateway_app(venue: Venue | None = None, settings: Settings | None = None) ->
     app.host = LogHost(settings, GATEWAY_LOG, GatewayFold(), WallClock(), prompt=True)
     gateway = Gateway(app.host, app.control, venue, settings)
     serve(app, "gateway_rounds", gateway.work_off, gateway.broken)
+
+    @app.task
+    async def _compare(_: Any) -> None:
+        gateway.start_comparing()
+
     return app

@@ -41,6 +41,7 @@ _logger = logging.getLogger(__name__)
 _VENUE_CALLS = 16
 _RECONCILE_S = 0.2
 _COMPARE_S = 1.0
+_LOOK_S = 0.05
 _PLANS = "cascade.execution"
 
 GATEWAY_LOG = LogSpec(
@@ -84,6 +85,7 @@ class Gateway:
         self._turns: dict[str, asyncio.Lock] = {}
         self._reconciliation = Reconciliation(settings.account)
         self._compared = asyncio.Event()
+        self._compared_generation = -1
         self._comparing: asyncio.Task[None] | None = None
 
     async def work_off(self, taken: Round) -> None:
@@ -93,8 +95,9 @@ class Gateway:
         if taken.generation != self._generation:
             await self.abandon()
             self._generation = taken.generation
-            self._compared.clear()
-            self._comparing = asyncio.create_task(self._compare())
+            if self._compared_generation != taken.generation:
+                self._compared.clear()
+            self.start_comparing()
         for ownership in list(self._host.owned.values()):
             for where, position in list(ownership.positions.items()):
                 real = (self._settings.topic(where[0]), where[1])
@@ -106,10 +109,9 @@ class Gateway:
 
     async def abandon(self) -> None:
         """Drop all flows: they belonged to an ownership that ended."""
-        tasks = [*self._tasks, *([self._comparing] if self._comparing else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self._cursors.clear()
         self._turns.clear()
@@ -150,28 +152,37 @@ class Gateway:
         """Yield what log and venue disagree on, and nobody has reset since."""
         return self._reconciliation.broken(self._control.view().trips)
 
-    async def _compare(self) -> None:
-        """Compare log and venue, again and again while this ownership lasts."""
-        try:
-            await self._keep_comparing()
-        except Exception as error:
-            _logger.exception("log and venue cannot be compared")
-            self._host.lose(f"log and venue cannot be compared: {error!r}")
+    def start_comparing(self) -> None:
+        """Compare log and venue from now on, whenever the log is owned; once is enough."""
+        if self._comparing is None:
+            self._comparing = asyncio.create_task(self._compare())
 
-    async def _keep_comparing(self) -> None:
+    async def _compare(self) -> None:
         loop = asyncio.get_running_loop()
+        next_s = loop.time()
         while True:
-            try:
-                reports = await loop.run_in_executor(self._calls, self._venue.open_orders)
-            except VenueUnknown as error:
-                _logger.warning("the venue does not name its open orders: %s", error)
-                await asyncio.sleep(_RECONCILE_S)
-                continue
-            epoch = self._control.view().epoch
-            agreed = self._reconciliation.compare(reports, self._in_flight(), epoch)
-            if agreed or any(self.broken()):
-                self._compared.set()
-            await asyncio.sleep(_COMPARE_S if self._compared.is_set() else _RECONCILE_S)
+            new_owner = self._compared_generation != self._host.generation
+            if self._host.owned and (new_owner or loop.time() >= next_s):
+                next_s = loop.time() + _COMPARE_S
+                try:
+                    await self._compare_once()
+                except VenueUnknown as error:
+                    _logger.warning("the venue does not name its open orders: %s", error)
+                except Exception as error:
+                    _logger.exception("log and venue cannot be compared")
+                    self._host.lose(f"log and venue cannot be compared: {error!r}")
+            await asyncio.sleep(_LOOK_S)
+
+    async def _compare_once(self) -> None:
+        generation = self._host.generation
+        loop = asyncio.get_running_loop()
+        reports = await loop.run_in_executor(self._calls, self._venue.open_orders)
+        epoch = self._control.view().epoch
+        agreed = self._reconciliation.compare(reports, self._in_flight(), epoch)
+        known = agreed or any(self.broken())
+        if known and generation == self._host.generation:
+            self._compared_generation = generation
+            self._compared.set()
 
     def _in_flight(self) -> set[str]:
         return {
