@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.control.scope import POLICIES, STAGES, Scope, ScopeKind
+from pipeline.control.trips import TRIP_KINDS
 from pipeline.errors import UsageError
 from pipeline.packets.events import (
     EVERYTHING,
@@ -99,7 +100,7 @@ def scope_of(system: str) -> Scope | None:
         scope = Scope.parse(f"stage:{system}" if system in STAGES else system)
     except UsageError:
         return None
-    return None if scope.kind is ScopeKind.EVERYTHING else scope
+    return None if scope.kind in (ScopeKind.EVERYTHING, *TRIP_KINDS) else scope
 
 
 def containment(
