@@ -45,6 +45,7 @@ _PROBE_RATE = 6000.0
 _BEFORE_US = 1_000_000
 _DRAIN_S = 180.0
 _LIMIT_S = 90.0
+_ANSWER_S = 30.0
 _LOOK_S = 0.05
 _AFTER_KILL = 200
 _AFTER_KILL_RATE = 100.0
@@ -359,7 +360,9 @@ class _Desk:
 def _give(
     commander: Commander, kind: ControlKind, reason: str, lifts_epoch: int = -1
 ) -> CommandResult:
-    return commander.give(kind, author=_AUTHOR, reason=reason, lifts_epoch=lifts_epoch)
+    return commander.give(
+        kind, author=_AUTHOR, reason=reason, lifts_epoch=lifts_epoch, timeout_s=_ANSWER_S
+    )
 
 
 def _pause(seconds: float) -> None:

@@ -41,6 +41,7 @@ _STALE_US = 100_000
 _DRAIN_S = 120.0
 _TIMEOUT_S = 10.0
 _EVERY_S = 1.0
+_ANSWER_S = 30.0
 
 
 @dataclass(slots=True)
@@ -159,7 +160,9 @@ def _ratio(before: float, during: float) -> float:
 
 
 def _give(commander: Commander, kind: ControlKind, scope: str) -> CommandResult:
-    return commander.give(kind, scope, author=_AUTHOR, reason="bench of isolation")
+    return commander.give(
+        kind, scope, author=_AUTHOR, reason="bench of isolation", timeout_s=_ANSWER_S
+    )
 
 
 def _probe(commander: Commander, seconds: float) -> dict[str, float]:

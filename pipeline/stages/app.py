@@ -5,7 +5,9 @@ An app has one agent; its event is the queue of the worker's rounds
 """
 
 import asyncio
+import contextlib
 import gc
+import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -22,8 +24,9 @@ from pipeline.control.reader import ControlReader
 from pipeline.control.tripwire import Tripped, Tripwire
 from pipeline.control.writer import ControlWriter
 from pipeline.coordination.vocabulary import Role
+from pipeline.errors import PipelineError
 from pipeline.events import EventBus
-from pipeline.packets.events import ControlCommand
+from pipeline.packets.events import Alert, ControlCommand, PerformanceAlert
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.acknowledging import Acknowledger
@@ -42,6 +45,7 @@ from pipeline.transport.rounds import RoundQueue
 __all__ = ["LogApp", "log_app", "stage_app"]
 
 
+_ALERTS = "cascade.alerts"
 _GC_ALLOCATIONS = 50_000
 _SWITCH_S = 0.001
 
@@ -202,7 +206,17 @@ def _tripped(app: LogApp, logic: ViewedLogic) -> Iterator[Tripped]:
 
 
 def _issue(app: LogApp, command: ControlCommand) -> int:
-    return ControlWriter(app.bus.connect()).issue(command)
+    """Write a TRIP, then tell people: trading stands until one of them has looked."""
+    epoch = ControlWriter(app.bus.connect()).issue(command)
+    alert = Alert(
+        command.command_id, PerformanceAlert.EMERGENCY,
+        f"{command.scope} tripped, trading is halted until it is reset: {command.reason}",
+        json.dumps({"scope": command.scope, "epoch": epoch, "by": command.author}),
+        command.time, acknowledged=False,
+    )  # fmt: skip
+    with contextlib.suppress(PipelineError):  # the halt stands; it is in the status as well
+        app.bus.publish_soon(_ALERTS, alert, key=command.scope.encode())
+    return epoch
 
 
 def _coordinate(app: LogApp) -> None:

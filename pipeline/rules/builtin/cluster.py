@@ -9,7 +9,7 @@ from pipeline.rules.model import Need, NoData, ValidationResult, ValidationRule,
 __all__ = ["CLUSTER_RULES"]
 
 _T = ValidationType
-_SIGNED = frozenset({ControlKind.BOOTSTRAP, ControlKind.RESUME})
+_SIGNED = frozenset({ControlKind.BOOTSTRAP, ControlKind.RESUME, ControlKind.RESET})
 
 
 def _broker(context: ValidationContext) -> BrokerState:

@@ -47,7 +47,7 @@ def test_a_level_never_does_less_than_the_one_below() -> None:
         assert sorted(strongest) == strongest, kind
 
 
-@pytest.mark.parametrize("affected", [(), ("nowhere",), ("market_data",)])
+@pytest.mark.parametrize("affected", [(), ("nowhere",), ("market_data",), ("throttle:IBM",)])
 def test_what_cannot_be_fenced_off_is_halted(affected: tuple[str, ...]) -> None:
     """A doubt about what is broken never leaves orders going."""
     assert [(_HALT, "*")] == _commands("SYSTEM_FAILURE", "CRITICAL", *affected)
