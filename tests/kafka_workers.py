@@ -157,7 +157,7 @@ def send(
     settings: Settings,
     topic: str,
     records: Iterable[tuple[bytes | None, bytes | None]],
-    headers: list[tuple[str, bytes]] | None = None,
+    headers: list[tuple[str, str | bytes | None]] | None = None,
 ) -> None:
     """Write (key, value) pairs to a topic, by its name without namespace, each with `headers`."""
     producer = Producer(

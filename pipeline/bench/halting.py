@@ -46,6 +46,8 @@ _BEFORE_US = 1_000_000
 _DRAIN_S = 180.0
 _LIMIT_S = 90.0
 _ANSWER_S = 30.0
+_WARM_S = 10.0
+_TRIES = 5
 _LOOK_S = 0.05
 _AFTER_KILL = 200
 _AFTER_KILL_RATE = 100.0
@@ -198,9 +200,13 @@ class _Desk:
         """Load, halt, let it drain, resume."""
         turn, rate = self._turn, 2.0 * self._found.rate
         count = round(rate * 2 * burst_s)
-        before = self._in_flight()
+        before, sent = self._in_flight(), len(submissions_of(turn.settings))
         turn.begin(count, rate)
         _pause(burst_s)
+        # On a busy machine it takes a while until orders go out; a halt of nothing shows nothing.
+        ends_s = time.monotonic() + _WARM_S
+        while len(submissions_of(turn.settings)) == sent and time.monotonic() < ends_s:
+            _pause(_LOOK_S)
         with self._commander() as commander:
             backlog = self._in_flight() - before
             result = _give(commander, ControlKind.HALT, f"halt {number + 1} of {rounds}")
@@ -293,9 +299,12 @@ class _Desk:
         since_us = self._clock.now_us()
         with self._commander() as commander:
             _give(commander, ControlKind.RESUME, "all is well", lifts_epoch=epoch)
-        self._load("after the resume")
-        plans = [each.appended_us for each in self._plans() if each.orders]
-        return len(within(plans, since_us, self._clock.now_us()))
+        for _ in range(_TRIES):  # a worker that has lost the control log for a moment is halted
+            self._load("after the resume")
+            plans = [each.appended_us for each in self._plans() if each.orders]
+            if went_out := within(plans, since_us, self._clock.now_us()):
+                return len(went_out)
+        return 0
 
     def _went_out(self, since_us: int, until_us: int) -> int:
         plans = [each.appended_us for each in self._plans() if each.orders]

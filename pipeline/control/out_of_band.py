@@ -82,10 +82,10 @@ class OutOfBand:
     def attach(self, stage: str, reader: ControlReader) -> None:
         """Halt a stage of this process too; opens the ways in with the first."""
         with self._lock:
-            self._readers[stage] = reader
-            if self._server is None:
+            if not self._readers:
                 self._listen_to_signal()
                 self._serve()
+            self._readers[stage] = reader
             self._register()
 
     def halt(self, author: str, reason: str) -> None:

@@ -47,10 +47,6 @@ class Issues(Protocol):
         """Write a command and return its epoch; see `ControlWriter.issue`."""
         ...
 
-    def connect(self) -> None:
-        """Open the connection; see `ControlWriter.connect`."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
@@ -156,7 +152,9 @@ class Commander:
         Raises:
             BrokerUnavailable: If the broker does not answer.
         """
-        self._issuer().connect()
+        issuer = self._issuer()
+        if isinstance(issuer, ControlWriter):
+            issuer.connect()
         self._counter()
         self._listen()
 

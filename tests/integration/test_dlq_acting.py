@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from click.testing import CliRunner, Result
+from confluent_kafka import Message
 from msgspec.structs import replace
 
 from pipeline.cli import main
@@ -54,11 +55,17 @@ class _Dlq:
             f"cascade.market:{partition}:{message.offset()}": (
                 as_bytes(message.key()),
                 as_bytes(message.value()),
-                {name: as_bytes(value) or b"" for name, value in message.headers() or ()},
+                _headers(message),
             )
             for partition, messages in read_topic(self.settings, "cascade.market").items()
             for message in messages
         }
+
+
+def _headers(message: Message) -> dict[str, bytes]:
+    found = message.headers() or []
+    assert isinstance(found, list)
+    return {name: as_bytes(value) or b"" for name, value in found}
 
 
 def test_letters_pass_all_gates_again(run_settings: Settings, start_worker: StartWorker) -> None:
@@ -134,7 +141,9 @@ def test_a_later_stage_s_letter_goes_back_to_its_market_data(run_settings: Setti
         "group": "cascade.tactical", "stage": "tactical", "class": "POLICY_FAILED",
         "message": "no", "attempt": "1", "first_seen": "1", "packet_id": "p",
     }  # fmt: skip
-    headers = [(f"__cascade.errors.{name}", text.encode()) for name, text in fields.items()]
+    headers: list[tuple[str, str | bytes | None]] = [
+        (f"__cascade.errors.{name}", text.encode()) for name, text in fields.items()
+    ]
     send(run_settings, "cascade.strategic.dead", [(b"k", encode(signal))], headers)
     (letter,) = dlq.json("replay", "cascade.strategic:0:3", "--execute", *_WHO)["letters"]
     assert letter["origin"] == source

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_halting_this_machine_needs_no_broker(
     without = {**os.environ, "CASCADE_BROKER": "127.0.0.1:1"}
     environment = {**without, **{k: v for k, v in control._env.items() if k != "CASCADE_BROKER"}}
     command = ["cascade", "control", "halt", "--local", "--reason", "dark", "--json"]
-    program = str(Path(os.sys.executable).parent / command[0])
+    program = str(Path(sys.executable).parent / command[0])
     done = subprocess.run(
         [program, *command[1:]], env=environment, capture_output=True, text=True, check=True
     )

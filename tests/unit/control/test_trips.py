@@ -28,7 +28,7 @@ def _view(*commands: ControlCommand) -> ControlView:
 def test_a_trip_halts_until_it_is_reset_by_name() -> None:
     """Anybody may trip; a RESET of the same scope by an authorised author takes it down."""
     tripped = _view(BOOTSTRAP, _TRIP)
-    assert (tripped.trading_state, tripped.trips.standing) == (_HALTED, {"throttle:IBM"})
+    assert (tripped.trading_state, tripped.trips.standing) == (_HALTED, frozenset({"throttle:IBM"}))
     assert tripped.reason == "throttle:IBM tripped, said by risk: why"
     reset = _view(BOOTSTRAP, _TRIP, _reset())
     assert (reset.trading_state, reset.trips.standing) == (_ACTIVE, frozenset())

@@ -384,7 +384,7 @@ def test_a_reset_opens_the_throttle_and_what_came_before_does_not_count() -> Non
     """Only a RESET after the trip opens it, for as many orders as at first."""
     made = engine(RiskSettings(throttle_orders=3))
     throttled(made, 4)
-    trips = list(made.logic.tripped(made.state, made.control.trips))
+    trips = list(RiskLogic().tripped(made.state, made.control.trips))
     assert [each.scope for each in trips] == ["throttle:A"]
     early = Trips(resets=MappingProxyType({"throttle:A": made.control.epoch}))
     made.control = dataclasses.replace(made.control, trips=early)
@@ -392,11 +392,11 @@ def test_a_reset_opens_the_throttle_and_what_came_before_does_not_count() -> Non
     assert shut.risk.reasons == (RiskReason.THROTTLE_TRIPPED,)
     late = Trips(resets=MappingProxyType({"throttle:A": made.control.epoch + 1}))
     made.control = dataclasses.replace(made.control, trips=late, epoch=made.control.epoch + 1)
-    assert not list(made.logic.tripped(made.state, late))
+    assert not list(RiskLogic().tripped(made.state, late))
     again = [record.risk.reasons for record in throttled(made, 5, start=20)]
     assert again == [(), (), (), (RiskReason.REPEATED_ORDERS,), (RiskReason.THROTTLE_TRIPPED,)]
     made.state = made.logic.load(made.logic.dump(made.state))
-    assert [each.scope for each in made.logic.tripped(made.state, late)] == ["throttle:A"]
+    assert [each.scope for each in RiskLogic().tripped(made.state, late)] == ["throttle:A"]
 
 
 def test_repeats_apart_in_time_do_not_trip() -> None:
