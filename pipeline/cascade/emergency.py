@@ -32,10 +32,12 @@ from pipeline.emergency.ledger import Emergency
 from pipeline.emergency.live import LiveCascade
 from pipeline.emergency.plans import Criterion, PlanResult, RecoveryPlan, RecoveryStep, StepResult
 from pipeline.emergency.response import Declaration, EmergencyResponse
+from pipeline.emergency.supervising import SupervisorsOnDemand
 from pipeline.emergency.table import LEVELS
 from pipeline.errors import UsageError
 from pipeline.events import EventBus
 from pipeline.packets.events import (
+    EmergencyCourse,
     EmergencyEvent,
     EmergencyLevel,
     EmergencyType,
@@ -68,6 +70,8 @@ class EmergencyStatus(Struct, frozen=True):
             else READY; INITIALIZING while no worker runs.
         last_recovery_time: How long the emergency that ended last had lasted, seconds; None before
             the first.
+        recovery_times: From the cause to the recovery that was seen, seconds, of each emergency
+            that a plan has recovered, by id.
         emergency_contacts_notified: Contacts that were told of an active emergency, by name.
         trading_state: ACTIVE, REDUCING or HALTED, as the control log says.
     """
@@ -81,6 +85,7 @@ class EmergencyStatus(Struct, frozen=True):
     last_recovery_time: float | None
     emergency_contacts_notified: tuple[str, ...]
     trading_state: TradingState
+    recovery_times: dict[str, float] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -132,11 +137,13 @@ class EmergencyCascadeProtocols:
         self._contacts = contacts or ContactBook()
         self._commander = Commander(event_bus, clock=self._clock)
         self._live = LiveCascade(event_bus)
+        self._supervisors = SupervisorsOnDemand(event_bus)
         self._response = EmergencyResponse(
             event_bus,
             self._commander.give,
             self._live,
             self._contacts,
+            self._supervisors.ask,
             response_timeout_s=self.response_timeout,
             attempts=self.recovery_attempts,
             clock=self._clock,
@@ -160,6 +167,7 @@ class EmergencyCascadeProtocols:
     def close(self) -> None:
         """Stop following emergencies and telling contacts; what was done about them stands."""
         self._response.close()
+        self._supervisors.close()
         self._commander.close()
         self._live.close()
         self._contacts.close()
@@ -277,6 +285,11 @@ class EmergencyCascadeProtocols:
             last_recovery_time=last.lasted_s if last else None,
             emergency_contacts_notified=self._notified(active),
             trading_state=machine.trading_state,
+            recovery_times={
+                each.event.event_id: round(seconds, 3)
+                for each in ledger.all
+                if (seconds := each.seconds_to(EmergencyCourse.RECOVERED)) is not None
+            },
         )
 
     # -- contacts --------------------------------------------------------------------------------

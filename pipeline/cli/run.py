@@ -34,10 +34,23 @@ _STOP_S = 10.0
     help="So many workers of a stage, which share its partitions; may be repeated.",
 )
 @click.option("--standby", is_flag=True, help="One more worker of each stage, to take over.")
+@click.option(
+    "--emergency/--no-emergency",
+    default=None,
+    help="The emergency worker too, or not; where no stages are named, it runs.",
+)
 def command(
-    stages: tuple[str, ...], single: bool, paired: bool, workers: tuple[str, ...], standby: bool
+    stages: tuple[str, ...],
+    single: bool,
+    paired: bool,
+    workers: tuple[str, ...],
+    standby: bool,
+    emergency: bool | None,
 ) -> None:
     """Run workers until Ctrl-C: strategic, tactical, risk, execution, gateway, or those named.
+
+    Where none are named, the emergency worker runs beside them: it detects emergencies, and has
+    this supervisor restart workers where a recovery plan says so.
 
     A worker that ends is started again. Ctrl-C ends them in order; a second one at once. Each has
     its log file under CASCADE_HOME/logs/NAMESPACE.
@@ -49,10 +62,13 @@ def command(
         paired=paired,
         workers=_counts(workers),
         standby=standby,
+        emergency=not stages if emergency is None else emergency,
         log_level=settings.log_level,
     )
     printer = _Printer()
-    run = LocalRun(settings, specs, on_event=printer.event, on_owned=printer.owned)
+    run = LocalRun(
+        settings, specs, coordinated=True, on_event=printer.event, on_owned=printer.owned
+    )
     click.echo(f"Logs go to {log_folder(settings)}; Ctrl-C ends the run.")
     with _stop_on_signals() as stop:
         try:

@@ -144,6 +144,24 @@ class Directory:
             found = list(self._members.values())
         return sorted(_live(found, now_s), key=lambda each: (each.system_id, each.said.instance))
 
+    def lost(self, monotonic_s: float) -> list[Member]:
+        """Return the instances that fell silent without a farewell, and that none replaces.
+
+        One of a system with another live instance is replaced. By system and instance.
+        """
+        with self._lock:
+            now_s = self._time.now_s(monotonic_s)
+            found = list(self._members.values())
+        newest: dict[str, Member] = {}
+        for each in sorted(found, key=lambda each: (each.heard_s, each.said.instance)):
+            newest[each.system_id] = each
+        live = {each.system_id for each in _live(found, now_s)}
+        silent = [each for name, each in newest.items() if name not in live]
+        return sorted(
+            (each for each in silent if not each.said.leaving),
+            key=lambda each: (each.system_id, each.said.instance),
+        )
+
     def answering(self, system_id: str, monotonic_s: float) -> frozenset[str]:
         """Return the live instances whose answers count for a system.
 

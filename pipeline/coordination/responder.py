@@ -71,7 +71,7 @@ class Responder:
                 self._ask(system, request)
 
     def _ask(self, system: LocalSystem, request: CoordinationRequest) -> None:
-        if self._epochs.in_emergency:
+        if self._epochs.in_emergency and not system.steadfast:
             why = f"an emergency is in force since epoch {self._epochs.emergency_epoch}"
             self._decline(system, request, ReplyStatus.REFUSED, why)
         elif system.quick:

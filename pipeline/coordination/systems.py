@@ -48,6 +48,7 @@ class LocalSystem:
         vitals: Asked before each heartbeat.
         handler: Answers requests; None: it does not answer.
         quick: Whether the handler returns at once, so that no thread is needed for it.
+        steadfast: Whether it answers during emergencies too, when all others refuse.
         reported: Figures that were reported by hand; they go before those of `vitals`.
         working: How many requests it is answering now.
     """
@@ -61,6 +62,7 @@ class LocalSystem:
     vitals: Callable[[], Vitals] = Vitals
     handler: Handler | None = None
     quick: bool = False
+    steadfast: bool = False
     reported: dict[str, float] = field(default_factory=dict)
     working: int = 0
 

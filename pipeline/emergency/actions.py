@@ -9,23 +9,44 @@
 | `open_breaker` | forces a policy's breaker open | CIRCUIT_BREAKER_OPEN |
 | `reset_breaker` | closes it, forced or tripped | AUTOMATIC_RECOVERY |
 | `fall_back` | takes a stage's policy out: the stage holds every packet | FALLBACK_MODE |
+| `restart` | has the supervisor restart a stage's workers | RESTART_SYSTEM |
+| `reroute` | has the supervisor replace a stage's workers by standbys | TRAFFIC_REROUTE |
+| `replay_gap` | waits until a stage has worked off what waited for it | AUTOMATIC_RECOVERY |
 | `wait_for_recovery` | does nothing; the criteria say whether it recovers | AUTOMATIC_RECOVERY |
 | `hand_over` | tells the contacts that people have to act | MANUAL_INTERVENTION |
 
-A command has been carried out when every live worker that it concerns has acknowledged it.
+A command has been carried out when every live worker that it concerns has acknowledged it, a
+request to a supervisor when that has answered that it is done. Both carry the step's id, so that
+what another emergency worker has begun is not done a second time.
+
+What comes in while a stage is fenced off or gone stands in Kafka, and the stage goes on at the
+position in its log: so `replay_gap` moves nothing, it looks that the gap closes. Dead letters are
+for people to send in again.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from pipeline.control.scope import STAGES
 from pipeline.emergency.commands import CommandResult
 from pipeline.emergency.contacts import ContactBook, Message
-from pipeline.emergency.plans import RecoveryStep, Registry, StepResult
+from pipeline.emergency.plans import (
+    REQUEST_ID,
+    RESUMED,
+    Finding,
+    RecoveryStep,
+    Registry,
+    StepResult,
+)
+from pipeline.emergency.supervising import Asked, Request
 from pipeline.emergency.table import Containment, scope_of
 from pipeline.errors import UsageError
-from pipeline.packets.events import EVERYTHING, ControlKind, EmergencyEvent
+from pipeline.packets.events import EVERYTHING, ControlKind, EmergencyEvent, RecoveryAction
 
-__all__ = ["Give", "register_actions", "step_of"]
+__all__ = ["Ask", "Give", "recovery_actions_of", "register_actions", "step_of"]
 
 
 class Give(Protocol):
@@ -40,8 +61,26 @@ class Give(Protocol):
         reason: str,
         lifts_epoch: int = -1,
         timeout_s: float | None = None,
+        command_id: str = "",
+        resumed: bool = False,
     ) -> CommandResult:
         """Give a command and wait for its result."""
+        ...
+
+
+class Ask(Protocol):
+    """Asks supervisors; see `Supervisors.ask`."""
+
+    def __call__(self, what: Request, stage: str, request_id: str, timeout_s: float) -> Asked:
+        """Ask, and wait for the answer."""
+        ...
+
+
+class Look(Protocol):
+    """Looks whether a system has worked off what waits for it; see `LiveCascade.caught_up`."""
+
+    def __call__(self, system: str) -> Finding:
+        """Look now."""
         ...
 
 
@@ -61,6 +100,18 @@ _NAMES = {
     ControlKind.REDUCE: "reduce",
     ControlKind.BREAKER_OPEN: "open_breaker",
 }
+_REQUESTS = {"restart": Request.RESTART, "reroute": Request.REROUTE}
+_SPECIFIED = {
+    "isolate": RecoveryAction.ISOLATE_SYSTEM,
+    "fall_back": RecoveryAction.FALLBACK_MODE,
+    "halt": RecoveryAction.EMERGENCY_SHUTDOWN,
+    "reduce": RecoveryAction.FALLBACK_MODE,
+    "open_breaker": RecoveryAction.CIRCUIT_BREAKER_OPEN,
+    "restart": RecoveryAction.RESTART_SYSTEM,
+    "reroute": RecoveryAction.TRAFFIC_REROUTE,
+    "hand_over": RecoveryAction.MANUAL_INTERVENTION,
+}
+_LOOK_S = 0.5
 _OF_POLICIES = frozenset({"fall_back", "open_breaker", "reset_breaker"})
 
 
@@ -70,7 +121,15 @@ def step_of(command: Containment, timeout_s: float) -> RecoveryStep:
     return RecoveryStep(_NAMES[command.kind], command.scope, parameters, timeout_s)
 
 
-def register_actions(registry: Registry, give: Give, contacts: ContactBook, author: str) -> None:
+def recovery_actions_of(actions: Iterable[str]) -> tuple[RecoveryAction, ...]:
+    """Return the specification's names of some actions, each once, in order."""
+    named = (_SPECIFIED.get(each, RecoveryAction.AUTOMATIC_RECOVERY) for each in actions)
+    return tuple(dict.fromkeys(named))
+
+
+def register_actions(
+    registry: Registry, give: Give, contacts: ContactBook, author: str, ask: Ask, caught_up: Look
+) -> None:
     """Register the actions of the table above.
 
     Args:
@@ -78,36 +137,76 @@ def register_actions(registry: Registry, give: Give, contacts: ContactBook, auth
         give: Gives commands.
         contacts: Whom `hand_over` tells.
         author: Who gives the commands.
+        ask: Asks supervisors.
+        caught_up: Looks whether a system has worked off what waits for it.
     """
-
-    def commanding(name: str, kind: ControlKind) -> Callable[..., StepResult]:
-        def act(step: RecoveryStep, event: EmergencyEvent) -> StepResult:
-            scope = _scope(name, step.system)
-            result = give(
-                kind,
-                scope,
-                author=step.parameters.get("author", author),
-                reason=_reason(step, event),
-                lifts_epoch=int(step.parameters.get("lifts_epoch", -1)),
-                timeout_s=step.timeout,
-            )
-            return StepResult(step, result.in_force, f"{kind} {scope}: {result}", result.epoch)
-
-        return act
-
-    def hand_over(step: RecoveryStep, event: EmergencyEvent) -> StepResult:
-        body = f"{event.description}\nPeople have to act: {_reason(step, event)}"
-        told = contacts.tell(Message(f"{event.event_id}-hand-over", _title(event), body))
-        return StepResult(step, bool(told), f"told {', '.join(told) or 'nobody: no contacts'}")
-
-    def wait(step: RecoveryStep, event: EmergencyEvent) -> StepResult:
-        del event
-        return StepResult(step, True, "nothing is done")
-
     for name, kind in _KINDS.items():
-        registry.actions[name] = commanding(name, kind)
-    registry.actions["hand_over"] = hand_over
-    registry.actions["wait_for_recovery"] = wait
+        registry.actions[name] = _Command(name, kind, give, author)
+    for name, what in _REQUESTS.items():
+        registry.actions[name] = _Request(what, ask)
+    registry.actions["replay_gap"] = partial(_replay_gap, caught_up)
+    registry.actions["hand_over"] = partial(_hand_over, contacts)
+    registry.actions["wait_for_recovery"] = _wait
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """Gives a command to the workers."""
+
+    name: str
+    kind: ControlKind
+    give: Give
+    author: str
+
+    def __call__(self, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+        scope = _scope(self.name, step.system)
+        result = self.give(
+            self.kind,
+            scope,
+            author=step.parameters.get("author", self.author),
+            reason=_reason(step, event),
+            lifts_epoch=int(step.parameters.get("lifts_epoch", -1)),
+            timeout_s=step.timeout,
+            command_id=str(step.parameters.get(REQUEST_ID, "")),
+            resumed=bool(step.parameters.get(RESUMED)),
+        )
+        return StepResult(step, result.in_force, f"{self.kind} {scope}: {result}", result.epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Asks the supervisors of a stage's workers."""
+
+    what: Request
+    ask: Ask
+
+    def __call__(self, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+        stage = _stage(step.system)
+        known = step.parameters.get(REQUEST_ID)
+        request_id = str(known or f"{event.event_id}-{self.what}-{stage}")
+        asked = self.ask(self.what, stage, request_id, step.timeout)
+        return StepResult(step, asked.done, f"{self.what} {stage}: {asked.detail}")
+
+
+def _replay_gap(caught_up: Look, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+    del event
+    until_s = time.monotonic() + step.timeout
+    found = first = caught_up(step.system)
+    while not found.met and time.monotonic() < until_s:
+        time.sleep(_LOOK_S)
+        found = caught_up(step.system)
+    return StepResult(step, found.met, f"first {first.seen}, then {found.seen}")
+
+
+def _hand_over(contacts: ContactBook, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+    body = f"{event.description}\nPeople have to act: {_reason(step, event)}"
+    told = contacts.tell(Message(f"{event.event_id}-hand-over", _title(event), body))
+    return StepResult(step, bool(told), f"told {', '.join(told) or 'nobody: no contacts'}")
+
+
+def _wait(step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+    del event
+    return StepResult(step, True, "nothing is done")
 
 
 def _scope(action: str, system: str) -> str:
@@ -117,6 +216,13 @@ def _scope(action: str, system: str) -> str:
     if scope is None:
         raise UsageError(f"Expected a system that can be fenced off, was {system!r}")
     return f"policy:{scope.name}" if action in _OF_POLICIES else str(scope)
+
+
+def _stage(system: str) -> str:
+    scope = scope_of(system)
+    if scope is None or scope.name not in STAGES:
+        raise UsageError(f"Expected one of {', '.join(STAGES)}, was {system!r}")
+    return scope.name
 
 
 def _reason(step: RecoveryStep, event: EmergencyEvent) -> str:

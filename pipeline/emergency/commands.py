@@ -6,6 +6,7 @@ on when it was given. Nothing comes before the write, so that a HALT waits for n
 """
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,19 +17,22 @@ from typing import Protocol, Self
 
 from pipeline.clock import Clock, WallClock
 from pipeline.control.acknowledgement import TOPIC, Acknowledgement
+from pipeline.control.log import KafkaControlLog
 from pipeline.control.scope import STAGES, Scope, ScopeKind
 from pipeline.control.writer import ControlWriter, new_command
 from pipeline.emergency.membership import LiveWorkers
-from pipeline.errors import PipelineError
+from pipeline.errors import BrokerUnavailable, PipelineError
 from pipeline.events import EventBus, Received, Subscription
 from pipeline.packets.events import EVERYTHING, ControlCommand, ControlKind, CoordinationMessage
+from pipeline.settings import Settings
 
-__all__ = ["CommandResult", "Commander", "Workers", "concerned"]
+__all__ = ["CommandResult", "Commander", "Workers", "concerned", "find_command"]
 
 _logger = logging.getLogger(__name__)
 
 _MARGIN = timedelta(seconds=10)
 _RECOUNT_S = 1.0
+_POLL_S = 0.1
 _KEPT = 256
 
 
@@ -96,6 +100,31 @@ def concerned(command: ControlCommand) -> tuple[str, ...]:
     scope = Scope.parse(command.scope)
     alone = scope.kind in (ScopeKind.STAGE, ScopeKind.POLICY)
     return (scope.name,) if alone else STAGES
+
+
+def find_command(
+    settings: Settings, command_id: str, timeout_s: float = 10.0
+) -> tuple[ControlCommand, int] | None:
+    """Return the command of an id that stands in the control log, with its epoch; None if none.
+
+    Raises:
+        BrokerUnavailable: If the log cannot be read to its end in time.
+    """
+    until_s = time.monotonic() + timeout_s
+    log = KafkaControlLog(settings, "control-find")
+    try:
+        end = log.end(timeout_s)
+        while log.next_epoch < end:
+            entry = log.poll(_POLL_S)
+            if entry is None and time.monotonic() > until_s:
+                raise BrokerUnavailable(
+                    f"Expected the control log up to {end} in {timeout_s:g} s, was {log.next_epoch}"
+                )
+            if entry is not None and entry.command and entry.command.command_id == command_id:
+                return entry.command, entry.epoch
+    finally:
+        log.close()
+    return None
 
 
 class Commander:
@@ -168,6 +197,8 @@ class Commander:
         lifts_epoch: int = -1,
         timeout_s: float | None = None,
         after: Callable[[int], None] | None = None,
+        command_id: str = "",
+        resumed: bool = False,
     ) -> CommandResult:
         """Give a command and wait for the workers' answers.
 
@@ -179,6 +210,10 @@ class Commander:
             lifts_epoch: What a RESUME or RELEASE lifts.
             timeout_s: How long to wait for answers, seconds; 0 waits for none.
             after: Called with the epoch as soon as the command stands in the log.
+            command_id: Its id; a fresh one where empty. A command that stands in the log under this
+                id is not given again, only its answers are gathered. For a HALT the log is looked
+                at only if `resumed`, so that it waits for nothing.
+            resumed: Whether another process may have given it under this id.
 
         Raises:
             UsageError: If it would not count, or did not.
@@ -191,11 +226,23 @@ class Commander:
             clock=self._clock,
             scope=scope,
             lifts_epoch=lifts_epoch,
+            new_id=lambda: command_id or secrets.token_hex(16),
         )
-        epoch = self._issuer().issue(command)
+        looks = command_id and (resumed or kind is not ControlKind.HALT)
+        given = self._standing(command_id) if looks else None
+        if given is None:
+            epoch = self._issuer().issue(command)
+        else:
+            command, epoch = given
         if after is not None:
             after(epoch)
         return self._gather(command, epoch, self._timeout_s if timeout_s is None else timeout_s)
+
+    def _standing(self, command_id: str) -> tuple[ControlCommand, int] | None:
+        found = find_command(self._bus.connect(), command_id)
+        if found is not None:
+            self._listen(found[0].time)
+        return found
 
     def _issuer(self) -> Issues:
         with self._lock:
@@ -209,10 +256,12 @@ class Commander:
                 self._workers = LiveWorkers(self._bus.connect())
             return self._workers
 
-    def _listen(self) -> None:
+    def _listen(self, since_us: int | None = None) -> None:
+        """Take answers from a moment on, from about now where None; nothing if it does."""
         with self._lock:
             if self._subscription is None:
-                since = datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC) - _MARGIN
+                began_us = self._clock.now_us() if since_us is None else since_us
+                since = datetime.fromtimestamp(began_us / 1e6, UTC) - _MARGIN
                 self._subscription = self._bus.subscribe(TOPIC, self._take, start=since)
 
     def _take(self, received: Received) -> None:

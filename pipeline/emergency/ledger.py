@@ -4,6 +4,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from pipeline.errors import UsageError
 from pipeline.events import Received
@@ -13,7 +16,7 @@ __all__ = ["TOPIC", "Emergency", "Ledger"]
 
 TOPIC = "cascade.emergency"
 
-_DONE = frozenset({EmergencyCourse.RESOLVED})
+_SETTLED = frozenset({EmergencyCourse.RECOVERED, EmergencyCourse.ESCALATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,35 @@ class Emergency:
 
     @property
     def active(self) -> bool:
-        """Whether it is not over."""
-        return self.event.course not in _DONE
+        """Whether it is not over; once it is, a later record of somebody who is late counts not."""
+        return not self.passed(EmergencyCourse.RESOLVED)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no plan has anything more to do: it is over, has recovered, or people have it."""
+        return not self.active or self.event.course in _SETTLED
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What was declared beside; empty where it is no JSON object."""
+        return _object(self.event.context)
+
+    @property
+    def steps(self) -> tuple[Mapping[str, Any], ...]:
+        """What was done about it so far: action, system, done, epoch, detail, key."""
+        return tuple(_object(self.event.steps).get("steps", ()))
+
+    def seconds_to(self, course: EmergencyCourse) -> float | None:
+        """Return the seconds from its cause to the first record of a course; None without one.
+
+        The cause is as old as whoever detected it says, else as the declaration.
+        """
+        first = next((each for each in self.history if each.course is course), None)
+        if first is None:
+            return None
+        since_us = self.context.get("since_us")
+        began_us = since_us if isinstance(since_us, int) else self.event.timestamp
+        return max(0.0, (first.updated_at - began_us) / 1e6)
 
     @property
     def lasted_s(self) -> float:
@@ -95,3 +125,10 @@ class Ledger:
     def active(self) -> tuple[Emergency, ...]:
         """Those that are not over."""
         return tuple(each for each in self.all if each.active)
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {}

@@ -15,11 +15,14 @@ from pipeline.emergency.table import scope_of
 from pipeline.errors import BrokerUnavailable
 from pipeline.events import EventBus
 from pipeline.transport.clients import log_consumer, watermarks
+from pipeline.watch.lag import SystemLag
+from pipeline.watch.offsets import OffsetWatch
 
 __all__ = ["LiveCascade", "log_of"]
 
 _APART_S = 0.5
 _ASK_S = 5.0
+_AGE_S = 2.0
 
 
 def log_of(stage: str) -> str:
@@ -39,6 +42,7 @@ class LiveCascade:
         self._lock = threading.Lock()
         self._workers: LiveWorkers | None = None
         self._consumer: Consumer | None = None
+        self._offsets: OffsetWatch | None = None
 
     def close(self) -> None:
         """Let go of its connections; the bus stays open."""
@@ -81,6 +85,18 @@ class LiveCascade:
         """Return the sum of the end offsets of a stage's log: it grows with each record."""
         return sum(self.ends(log_of(stage)).values())
 
+    def lags(self) -> Mapping[str, SystemLag]:
+        """Return how far each system is behind on its inputs.
+
+        Raises:
+            BrokerUnavailable: If the broker does not tell.
+        """
+        settings = self._bus.connect()
+        with self._lock:
+            if self._offsets is None:
+                self._offsets = OffsetWatch(settings)
+            return self._offsets.look().systems
+
     # -- checks ----------------------------------------------------------------------------------
 
     @property
@@ -96,6 +112,7 @@ class LiveCascade:
                 self.reducing,
                 self.trading,
                 self.alive,
+                self.caught_up,
             )
         }
 
@@ -149,3 +166,12 @@ class LiveCascade:
         scope = scope_of(system)
         count = self.workers().get(scope.name if scope else system, 0)
         return Finding(count > 0, f"{system} has {count} live workers")
+
+    def caught_up(self, system: str) -> Finding:
+        """Look whether nothing has waited for a system for more than two seconds."""
+        scope = scope_of(system)
+        lag = self.lags().get(scope.name if scope else system)
+        if lag is None or lag.records is None or lag.seconds is None:
+            return Finding(False, f"nobody knows what waits for {system}")
+        waits = f"{lag.records} records wait for {system}, the oldest for {lag.seconds:.1f} s"
+        return Finding(lag.records == 0 or lag.seconds <= _AGE_S, waits)

@@ -8,13 +8,15 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.packets.events import EmergencyEvent
 
 __all__ = [
+    "REQUEST_ID",
+    "RESUMED",
     "Action",
     "Check",
     "Criterion",
@@ -40,12 +42,14 @@ class RecoveryStep:
         system: What it is for; see `pipeline.emergency.table`.
         parameters: More that the action needs.
         timeout: How long it may take, seconds.
+        seen: Check that must be met, of the same system, for the step to be done; none where empty.
     """
 
     action: str
     system: str = "*"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     timeout: float = 10.0
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +99,15 @@ class StepResult:
         done: Whether it was carried out.
         detail: What happened, for people.
         epoch: Epoch of its command; -1 where it gave none.
+        key: Names the step among all of its emergency: plan, attempt and place; empty outside of
+            plans.
     """
 
     step: RecoveryStep
     done: bool
     detail: str
     epoch: int = -1
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,12 @@ class PlanResult:
     rolled_back: bool
 
 
+REQUEST_ID = "request_id"
+"""Parameter that a runner gives each step: what was done under an id is not done again."""
+
+RESUMED = "resumed"
+"""Parameter of a step that another process may have carried out under the same id."""
+
 Action = Callable[[RecoveryStep, EmergencyEvent], StepResult]
 """Carries a step out; may take its time-out, and raises PipelineErrors."""
 
@@ -164,8 +177,9 @@ class Registry:
         timeout_s: float = 30.0,
         priority: int = 3,
         independent: bool = False,
+        plan_id: str = "",
     ) -> RecoveryPlan:
-        """Return a plan.
+        """Return a plan; a fresh `plan_id` where none is given.
 
         Raises:
             UsageError: If it holds an action or a check that is not registered, or if nothing says
@@ -175,10 +189,12 @@ class Registry:
             raise UsageError("Expected a plan with success criteria, was one without")
         for step in (*steps, *rollback):
             _known(step.action, self.actions, "action")
+            if step.seen:
+                _known(step.seen, self.checks, "check")
         for criterion in (*prerequisites, *success):
             _known(criterion.check, self.checks, "check")
         return RecoveryPlan(
-            self._new_id(), event, tuple(steps), tuple(rollback), tuple(prerequisites),
+            plan_id or self._new_id(), event, tuple(steps), tuple(rollback), tuple(prerequisites),
             tuple(success), timeout_s, priority, independent,
         )  # fmt: skip
 
@@ -202,11 +218,18 @@ class PlanRunner:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._registry = registry
-        self._attempts = attempts
-        self._monotonic = monotonic
+        self.attempts = attempts
+        self.monotonic = monotonic
         self._sleep = sleep
 
-    def run(self, plan: RecoveryPlan) -> PlanResult:
+    def run(
+        self,
+        plan: RecoveryPlan,
+        *,
+        before: Mapping[str, StepResult] | None = None,
+        note: Callable[[StepResult], None] = lambda _: None,
+        proceed: Callable[[], None] = lambda: None,
+    ) -> PlanResult:
         """Carry a plan out.
 
         1. Look for the prerequisites; where one is not met, nothing is done.
@@ -215,59 +238,47 @@ class PlanRunner:
         3. Look for the success criteria until all are met, or the attempt's share of the time is
            over.
         4. After the last attempt: roll back.
+
+        Args:
+            plan: The plan.
+            before: What another process has done of it, by step key, which is not done again; None
+                where nobody can have begun it.
+            note: Told of each step that was carried out.
+            proceed: Called before each step; what it raises ends the plan there and then.
         """
-        began_s = self._monotonic()
-        ends_s = began_s + plan.timeout_seconds
-        findings = self._look(plan.prerequisites)
-        steps: list[StepResult] = []
-        attempt = 0
-        succeeded = False
-        ready = all(finding.met for finding in findings.values())
-        while ready and not succeeded and attempt < self._attempts:
-            if attempt and self._monotonic() >= ends_s:
-                break
-            attempt += 1
-            left_s = (ends_s - self._monotonic()) / (self._attempts - attempt + 1)
-            done = self._carry_out(plan)
-            steps += done
-            if all(step.done for step in done):
-                findings = self._await(plan.success_criteria, self._monotonic() + left_s)
-                succeeded = all(finding.met for finding in findings.values())
-        undone = [] if succeeded or not attempt else self._roll_back(plan)
-        elapsed_s = self._monotonic() - began_s
-        return PlanResult(
-            plan, succeeded, (*steps, *undone), findings, attempt, elapsed_s, bool(undone)
-        )
+        return _Run(self, plan, before, note, proceed).to_the_end()
 
-    def _roll_back(self, plan: RecoveryPlan) -> list[StepResult]:
-        # Each step is tried: that one fails is no reason to leave the rest.
-        return [self._step(step, plan.emergency_event) for step in plan.rollback_steps]
-
-    def _carry_out(self, plan: RecoveryPlan) -> list[StepResult]:
-        results: list[StepResult] = []
-        for step in plan.recovery_steps:
-            results.append(self._step(step, plan.emergency_event))
-            if not results[-1].done and not plan.independent:
-                break
-        return results
-
-    def _step(self, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+    def carry_out(
+        self, step: RecoveryStep, key: str, event: EmergencyEvent, *, resumed: bool
+    ) -> StepResult:
+        """Carry one step out, and look whether it is seen to be done, within its time-out."""
+        until_s = self.monotonic() + step.timeout
+        parameters = {**step.parameters, REQUEST_ID: key, RESUMED: resumed}
+        given = replace(step, parameters=parameters)
         try:
-            return self._registry.actions[step.action](step, event)
+            result = self._registry.actions[step.action](given, event)
         except PipelineError as error:
-            return StepResult(step, False, str(error))
+            result = StepResult(step, False, str(error))
         except Exception as error:
             _logger.exception("an action failed: %s %s", step.action, step.system)
-            return StepResult(step, False, repr(error))
+            result = StepResult(step, False, repr(error))
+        result = replace(result, step=step, key=key)
+        if not result.done or not step.seen:
+            return result
+        (finding,) = self.wait_for([Criterion(step.seen, step.system)], until_s).values()
+        detail = f"{result.detail}; {finding.seen}"
+        return replace(result, done=finding.met, detail=detail)
 
-    def _await(self, criteria: Sequence[Criterion], until_s: float) -> dict[str, Finding]:
+    def wait_for(self, criteria: Sequence[Criterion], until_s: float) -> dict[str, Finding]:
+        """Look for criteria until all are met, or the time has come; return what was seen last."""
         while True:
-            findings = self._look(criteria)
-            if all(each.met for each in findings.values()) or self._monotonic() >= until_s:
+            findings = self.look(criteria)
+            if all(each.met for each in findings.values()) or self.monotonic() >= until_s:
                 return findings
             self._sleep(_LOOK_S)
 
-    def _look(self, criteria: Sequence[Criterion]) -> dict[str, Finding]:
+    def look(self, criteria: Sequence[Criterion]) -> dict[str, Finding]:
+        """Return what is seen of criteria now."""
         found = {}
         for each in criteria:
             try:
@@ -275,6 +286,74 @@ class PlanRunner:
             except PipelineError as error:
                 found[str(each)] = Finding(False, f"could not look: {error}")
         return found
+
+
+class _Run:
+    """One plan while it is carried out."""
+
+    def __init__(
+        self,
+        runner: PlanRunner,
+        plan: RecoveryPlan,
+        before: Mapping[str, StepResult] | None,
+        note: Callable[[StepResult], None],
+        proceed: Callable[[], None],
+    ) -> None:
+        self.plan = plan
+        self._runner = runner
+        self._before = before or {}
+        self._resumed = before is not None
+        self._note = note
+        self._proceed = proceed
+
+    def to_the_end(self) -> PlanResult:
+        runner, plan = self._runner, self.plan
+        began_s = runner.monotonic()
+        ends_s = began_s + plan.timeout_seconds
+        findings = runner.look(plan.prerequisites)
+        steps: list[StepResult] = []
+        attempt = 0
+        succeeded = False
+        ready = all(finding.met for finding in findings.values())
+        while ready and not succeeded and attempt < runner.attempts:
+            if attempt and runner.monotonic() >= ends_s:
+                break
+            attempt += 1
+            left_s = (ends_s - runner.monotonic()) / (runner.attempts - attempt + 1)
+            done = self._attempt(attempt)
+            steps += done
+            if all(step.done for step in done):
+                findings = runner.wait_for(plan.success_criteria, runner.monotonic() + left_s)
+                succeeded = all(finding.met for finding in findings.values())
+        undone = [] if succeeded or not attempt else self._roll_back()
+        elapsed_s = runner.monotonic() - began_s
+        return PlanResult(
+            plan, succeeded, (*steps, *undone), findings, attempt, elapsed_s, bool(undone)
+        )
+
+    def _attempt(self, attempt: int) -> list[StepResult]:
+        results: list[StepResult] = []
+        for index, step in enumerate(self.plan.recovery_steps):
+            results.append(self._step(step, f"{self.plan.plan_id}/{attempt}/{index}"))
+            if not results[-1].done and not self.plan.independent:
+                break
+        return results
+
+    def _roll_back(self) -> list[StepResult]:
+        # Each step is tried: that one fails is no reason to leave the rest.
+        return [
+            self._step(step, f"{self.plan.plan_id}/back/{index}")
+            for index, step in enumerate(self.plan.rollback_steps)
+        ]
+
+    def _step(self, step: RecoveryStep, key: str) -> StepResult:
+        known = self._before.get(key)
+        if known is not None:
+            return known
+        self._proceed()
+        done = self._runner.carry_out(step, key, self.plan.emergency_event, resumed=self._resumed)
+        self._note(done)
+        return done
 
 
 def _known(name: str, registered: Mapping[str, Any], what: str) -> None:

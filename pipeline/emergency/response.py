@@ -2,7 +2,7 @@
 
 Each step is a record on `cascade.emergency`, so every process sees the same course:
 
-    DECLARED -> CONTAINED | UNCONTAINED -> ACKNOWLEDGED -> RESOLVED
+    DECLARED -> CONTAINED | UNCONTAINED -> RECOVERING -> RECOVERED | ESCALATED -> RESOLVED
                                  `-> ESCALATED (nobody answered in time)   ROLLED_BACK (undone)
 
 CONTAINED is what was seen, not what was hoped: the commands of `pipeline.emergency.table` stand in
@@ -15,19 +15,24 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import structs
 
 from pipeline.clock import Clock, WallClock
 from pipeline.control.latch import Latch
-from pipeline.control.state import TradingStateMachine
-from pipeline.emergency.actions import Give, register_actions, step_of
+from pipeline.emergency.actions import Ask, Give, register_actions, step_of
 from pipeline.emergency.contacts import ContactBook, Message
+from pipeline.emergency.course import (
+    Declaration,
+    LiveView,
+    carried_out,
+    commands_of,
+    summary_of,
+    with_steps,
+)
 from pipeline.emergency.ledger import TOPIC, Emergency, Ledger
 from pipeline.emergency.plans import (
-    Check,
     Criterion,
     PlanResult,
     PlanRunner,
@@ -36,7 +41,7 @@ from pipeline.emergency.plans import (
     StepResult,
 )
 from pipeline.emergency.table import LEVELS, Containment, containment, recovery_actions
-from pipeline.emergency.undoing import undo
+from pipeline.emergency.undoing import standing, undo
 from pipeline.errors import BrokerUnavailable, PipelineError, UsageError
 from pipeline.events import EventBus
 from pipeline.packets.events import (
@@ -44,7 +49,6 @@ from pipeline.packets.events import (
     EmergencyCourse,
     EmergencyEvent,
     EmergencyLevel,
-    EmergencyType,
 )
 
 __all__ = ["Declaration", "EmergencyResponse", "LiveView"]
@@ -61,37 +65,6 @@ _CRITERIA = {
 }
 
 
-class LiveView(Protocol):
-    """What is asked of the live cascade; see `LiveCascade`."""
-
-    @property
-    def checks(self) -> Mapping[str, Check]:
-        """What can be looked for, by name."""
-        ...
-
-    def control(self) -> TradingStateMachine:
-        """Return what the control log says now."""
-        ...
-
-    def ends(self, topic: str) -> Mapping[int, int]:
-        """Return the end offsets of a topic by partition."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What somebody declares; see `EmergencyEvent` for the fields."""
-
-    emergency_type: EmergencyType
-    emergency_level: EmergencyLevel
-    source_system: str
-    affected_systems: tuple[str, ...]
-    description: str
-    context: Mapping[str, Any]
-    estimated_impact: str = ""
-    recovery_time_estimate: float = 0.0
-
-
 class EmergencyResponse:
     """Declares emergencies and follows those of others; thread-safe.
 
@@ -100,6 +73,7 @@ class EmergencyResponse:
         give: Gives commands, see `Commander.give`.
         live: Looks at the live cascade.
         contacts: Whom to tell.
+        ask: Asks supervisors of worker processes, see `Supervisors.ask`.
         response_timeout_s: An emergency that by then is neither contained nor acknowledged is
             escalated, seconds.
         attempts: Most attempts at a plan.
@@ -114,6 +88,7 @@ class EmergencyResponse:
         give: Give,
         live: LiveView,
         contacts: ContactBook,
+        ask: Ask,
         *,
         response_timeout_s: float = 30.0,
         attempts: int = 3,
@@ -135,7 +110,7 @@ class EmergencyResponse:
         self._running: dict[str, RecoveryPlan] = {}
         self.ledger = Ledger()
         self.registry = Registry()
-        register_actions(self.registry, give, contacts, author)
+        register_actions(self.registry, give, contacts, author, ask, live.caught_up)
         self.registry.checks.update(live.checks)
         self.runner = PlanRunner(self.registry, attempts=attempts)
 
@@ -193,11 +168,37 @@ class EmergencyResponse:
             Latch.of(self._bus.settings).halt(why, self._author)
         self._tell(event, event.description)
         self._publish(event)
-        if commands:
-            event = self._contain(event, commands)
-        if event.course is not EmergencyCourse.CONTAINED:
-            self._watch(event)
+        self._contained(event, commands)
         return event.event_id
+
+    def contain(self, event_id: str) -> None:
+        """Do what the table says of an emergency, unless that was done; for who takes it over.
+
+        Raises:
+            UsageError: If there is none of that id, or it is over.
+        """
+        event = self._active(event_id).event
+        if event.course is EmergencyCourse.DECLARED:
+            self._contained(event, commands_of(event), resumed=True)
+
+    def worsen(self, event_id: str, level: EmergencyLevel, description: str) -> None:
+        """Raise the level of an emergency, and do what the table says of the new one besides.
+
+        Nothing where it has that level or a higher one.
+
+        Raises:
+            UsageError: If there is none of that id, or it is over.
+        """
+        event = self._active(event_id).event
+        if LEVELS.index(level) <= LEVELS.index(event.emergency_level):
+            return
+        before, event = event, structs.replace(event, emergency_level=level)
+        note = f"{before.emergency_level} before: {description}"
+        event = self._step(event, EmergencyCourse.DECLARED, self._author, note)
+        self._tell(event, note, f"level-{level}")
+        self._contained(
+            event, [each for each in commands_of(event) if each not in commands_of(before)]
+        )
 
     def acknowledge(self, event_id: str, author: str, note: str = "") -> None:
         """Note that a person has taken an emergency on.
@@ -242,27 +243,83 @@ class EmergencyResponse:
             self._tell(found.event, f"ESCALATED: {note}\n{found.event.description}", "escalated")
             self._step(found.event, EmergencyCourse.ESCALATED, self._author, note)
 
-    def recover(self, plan: RecoveryPlan) -> PlanResult:
+    def recover(self, plan: RecoveryPlan, proceed: Callable[[], None] = lambda: None) -> PlanResult:
         """Carry a recovery plan out; escalate where it does not succeed.
+
+        Each step is told on `cascade.emergency` once it is carried out. Steps of a plan of the same
+        id that stand there are not carried out again: whoever takes an emergency over goes on.
+
+        Args:
+            plan: The plan.
+            proceed: Called before each step, and before its end is told; what it raises ends it.
 
         Raises:
             UsageError: If the plan's emergency is over or not known.
         """
-        event = self._active(plan.emergency_event.event_id).event
-        event = self._step(event, EmergencyCourse.RECOVERING, self._author, f"plan {plan.plan_id}")
-        result = self._run(plan)
-        note = _summary(result)
+        event_id = plan.emergency_event.event_id
+        found = self._active(event_id)
+        before = carried_out(found, plan) if found.passed(EmergencyCourse.RECOVERING) else None
+        self._cancel(event_id)
+        event = self._step(
+            found.event, EmergencyCourse.RECOVERING, self._author, f"plan {plan.plan_id}"
+        )
+
+        def note(done: StepResult) -> None:
+            nonlocal event
+            what = f"{done.step.action} {done.step.system}: {done.detail}"
+            newest = structs.replace(self.ledger.find(event_id).event, steps=event.steps)
+            event = self._step(newest, EmergencyCourse.RECOVERING, self._author, what, [done])
+
+        def go_on() -> None:
+            self._active(event_id)
+            proceed()
+
+        result = self._run(plan, before, note, go_on)
+        go_on()
+        summary = summary_of(result)
         if result.succeeded:
-            self._step(event, EmergencyCourse.RECOVERED, self._author, note, result.steps)
+            self._step(event, EmergencyCourse.RECOVERED, self._author, summary, result.steps)
             return result
         if result.rolled_back:
-            self._step(event, EmergencyCourse.ROLLED_BACK, self._author, note, result.steps)
-        self.escalate(event.event_id, f"plan {plan.plan_id} did not succeed: {note}")
+            self._step(event, EmergencyCourse.ROLLED_BACK, self._author, summary, result.steps)
+        self.escalate(event_id, f"plan {plan.plan_id} did not succeed: {summary}")
         return result
+
+    def conclude(self, event_id: str) -> tuple[str, ...]:
+        """End an emergency that has recovered, if nothing that was done about it still stands.
+
+        Otherwise the contacts are told what stands, and that people have to resolve it: who stops
+        orders may not let them go again by itself.
+
+        Returns:
+            What stands, as `halt *`.
+        """
+        found = self._active(event_id)
+        left = standing(found, self.ledger.all, self._live.control())
+        if not left:
+            self._step(found.event, EmergencyCourse.RESOLVED, self._author, "nothing stands of it")
+            return left
+        body = (
+            f"RECOVERED; {', '.join(left)} stands until somebody who may takes it back:"
+            f" cascade emergency resolve {event_id} --author NAME"
+        )
+        self._tell(found.event, body, "recovered")
+        return left
 
     # -- doing it --------------------------------------------------------------------------------
 
-    def _contain(self, event: EmergencyEvent, commands: Sequence[Containment]) -> EmergencyEvent:
+    def _contained(
+        self, event: EmergencyEvent, commands: Sequence[Containment], *, resumed: bool = False
+    ) -> None:
+        """Carry commands out, if there are any; watch for an answer where that does not contain."""
+        if commands:
+            event = self._contain(event, commands, resumed=resumed)
+        if event.course is not EmergencyCourse.CONTAINED:
+            self._watch(event)
+
+    def _contain(
+        self, event: EmergencyEvent, commands: Sequence[Containment], *, resumed: bool
+    ) -> EmergencyEvent:
         """Carry the commands out as a plan whose success is looked for on the live cascade."""
         timeout_s = self._timeout_s / 6  # so that several attempts fit
         plan = self.registry.plan(
@@ -271,20 +328,27 @@ class EmergencyResponse:
             [Criterion(_CRITERIA[each.kind], each.scope) for each in commands],
             timeout_s=self._timeout_s,
             independent=True,
+            plan_id=f"{event.event_id}/{event.emergency_level}",
         )
-        result = self._run(plan)
+        result = self._run(plan, {} if resumed else None)
         for step in result.steps:
             if step.step.action == "halt" and step.epoch >= 0:
                 Latch.of(self._bus.settings).settle(step.epoch)  # the log has it now
         contained = result.succeeded
         course = EmergencyCourse.CONTAINED if contained else EmergencyCourse.UNCONTAINED
-        return self._step(event, course, self._author, _summary(result), result.steps)
+        return self._step(event, course, self._author, summary_of(result), result.steps)
 
-    def _run(self, plan: RecoveryPlan) -> PlanResult:
+    def _run(
+        self,
+        plan: RecoveryPlan,
+        before: Mapping[str, StepResult] | None = None,
+        note: Callable[[StepResult], None] = lambda _: None,
+        proceed: Callable[[], None] = lambda: None,
+    ) -> PlanResult:
         with self._lock:
             self._running[plan.plan_id] = plan
         try:
-            return self.runner.run(plan)
+            return self.runner.run(plan, before=before, note=note, proceed=proceed)
         finally:
             with self._lock:
                 del self._running[plan.plan_id]
@@ -332,7 +396,7 @@ class EmergencyResponse:
             updated_at=max(event.updated_at, self._clock.now_us()),
             author=author,
             note=note[:4000],
-            steps=_with(event.steps, steps),
+            steps=with_steps(event.steps, steps),
         )
         self._publish(said)
         return said
@@ -377,25 +441,3 @@ class EmergencyResponse:
             timer = self._timers.pop(event_id, None)
         if timer is not None:
             timer.cancel()
-
-
-def _summary(result: PlanResult) -> str:
-    seen = "; ".join(finding.seen for finding in result.findings.values())
-    failed = "; ".join(step.detail for step in result.steps if not step.done)
-    return f"{seen}; failed: {failed}" if failed and not result.succeeded else seen
-
-
-def _with(steps: str, results: Sequence[StepResult]) -> str:
-    """Return the record of what was done, with these steps added."""
-    done = json.loads(steps).get("steps", [])
-    done += [
-        {
-            "action": each.step.action,
-            "system": each.step.system,
-            "done": each.done,
-            "epoch": each.epoch,
-            "detail": each.detail[:500],
-        }
-        for each in results
-    ]
-    return json.dumps({"steps": done[-100:]})

@@ -4,7 +4,6 @@ Only what still stands by a command of an emergency is taken back: a newer HALT 
 somebody else's. What another active emergency has asked for too, stays until that one ends.
 """
 
-import json
 from collections.abc import Sequence
 
 from pipeline.control.scope import Scope
@@ -15,7 +14,7 @@ from pipeline.emergency.plans import RecoveryStep, StepResult
 from pipeline.emergency.table import scope_of
 from pipeline.packets.events import EVERYTHING, ControlKind
 
-__all__ = ["undo"]
+__all__ = ["standing", "undo"]
 
 _PUTS_UP = frozenset({"isolate", "fall_back", "halt", "reduce", "open_breaker"})
 
@@ -42,15 +41,9 @@ def undo(
     event_id = emergency.event.event_id
     others = [each for each in all_known if each.event.event_id != event_id]
     needed = {key for each in others if each.active for key, _ in _done(each)}
-    # Of two emergencies with one fence, the newer one's command stands, and either may end last.
-    epochs = {done for each in (*others, emergency) for done in _done(each)}
     reason = f"emergency {event_id} is over"
     results = []
-    for action, system in dict.fromkeys(key for key, _ in reversed(_done(emergency))):
-        found = _counterpart(action, system, machine)
-        if found is None or ((action, system), found[2]) not in epochs:
-            continue
-        kind, scope, epoch = found
+    for (action, system), (kind, scope, epoch) in _standing(emergency, all_known, machine).items():
         step = RecoveryStep(_name(kind), system, {"lifts_epoch": epoch})
         if (action, system) in needed:
             results.append(StepResult(step, False, "another active emergency needs it"))
@@ -60,10 +53,30 @@ def undo(
     return tuple(results)
 
 
+def standing(
+    emergency: Emergency, all_known: Sequence[Emergency], machine: TradingStateMachine
+) -> tuple[str, ...]:
+    """Return what still stands of an emergency, as `halt *`, newest first."""
+    return tuple(" ".join(each) for each in _standing(emergency, all_known, machine))
+
+
+def _standing(
+    emergency: Emergency, all_known: Sequence[Emergency], machine: TradingStateMachine
+) -> dict[tuple[str, str], tuple[ControlKind, str, int]]:
+    """Return (action, system) of what still stands, each with what takes it back."""
+    # Of two emergencies with one fence, the newer one's command stands, and either may end last.
+    epochs = {done for each in (*all_known, emergency) for done in _done(each)}
+    found = {}
+    for action, system in dict.fromkeys(key for key, _ in reversed(_done(emergency))):
+        counterpart = _counterpart(action, system, machine)
+        if counterpart is not None and ((action, system), counterpart[2]) in epochs:
+            found[action, system] = counterpart
+    return found
+
+
 def _done(emergency: Emergency) -> list[tuple[tuple[str, str], int]]:
     """Return what an emergency put up, as ((action, system), epoch), oldest first."""
-    steps: list[dict[str, str]] = json.loads(emergency.event.steps).get("steps", [])
-    found = [((each["action"], each["system"]), int(each["epoch"])) for each in steps]
+    found = [((each["action"], each["system"]), int(each["epoch"])) for each in emergency.steps]
     return [each for each in found if each[0][0] in _PUTS_UP and each[1] >= 0]
 
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from pipeline.errors import BrokerUnavailable
 from pipeline.run.ownership import Owned, OwnershipWatch
+from pipeline.run.peer import SupervisorPeer
 from pipeline.run.supervisor import EventKind, Supervisor, WorkerEvent
 from pipeline.run.workers import WorkerSpec, child_environment
 from pipeline.settings import Settings
@@ -30,6 +31,8 @@ class LocalRun:
     Args:
         settings: Settings, handed on to the workers.
         specs: The workers.
+        coordinated: Whether the supervisor takes part in the coordination, so that it can be asked
+            to restart workers.
         on_event: Told of every change in a worker's life; may be called on another thread.
         on_owned: Told of each take-over seen while waiting in `watch`.
 
@@ -43,6 +46,7 @@ class LocalRun:
         settings: Settings,
         specs: Sequence[WorkerSpec],
         *,
+        coordinated: bool = False,
         on_event: Callable[[WorkerEvent], None] = lambda _: None,
         on_owned: Callable[[Owned], None] = lambda _: None,
     ) -> None:
@@ -59,9 +63,12 @@ class LocalRun:
             log_folder=log_folder(settings),
             on_event=self._note,
         )
+        self._peer = SupervisorPeer(settings, self.supervisor) if coordinated else None
 
     def __enter__(self) -> Self:
         self.supervisor.start()
+        if self._peer is not None:
+            self._peer.start()
         return self
 
     def __exit__(
@@ -78,6 +85,8 @@ class LocalRun:
             self.supervisor.stop(deadline_s)
         finally:
             self._close_watch()
+            if self._peer is not None:
+                self._peer.close()
 
     def watch(self) -> tuple[str, ...]:
         """Look at the logs for a moment; return the stages whose logs nobody owns yet.
@@ -122,6 +131,8 @@ class LocalRun:
         if event.kind is EventKind.EXITED:
             with self._lock:
                 self._ended.update(event.stages)
+            if self._peer is not None:
+                self._peer.note_exit()
         self._on_event(event)
 
     def _close_watch(self) -> None:

@@ -1,4 +1,4 @@
-"""Keeps worker processes running: starts, watches, restarts and stops them.
+"""Keeps worker processes running: starts, watches, restarts, replaces and stops them.
 
 One thread does it all, since on Linux a worker dies with the thread that started it (see
 `pipeline.run.child`). A worker that ends unasked is started again after a pause of 0.2 s, which
@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -26,6 +26,10 @@ _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _SETTLED_S = 30.0
 _WATCH_S = 0.05
+_LOOK_S = 0.02
+# A standby joins its group before the worker that it replaces leaves: importing takes that long.
+_STANDBY_S = 2.0
+_RETIRE_S = 2.0
 
 
 class EventKind(StrEnum):
@@ -70,6 +74,7 @@ class WorkerStatus:
         pid: Its process; None while there is none.
         restarts: How often it was started again.
         exit_codes: How its processes ended, in order.
+        exits: How often they ended unasked.
     """
 
     name: str
@@ -77,6 +82,7 @@ class WorkerStatus:
     pid: int | None
     restarts: int
     exit_codes: tuple[int, ...]
+    exits: int = 0
 
 
 @dataclass(slots=True)
@@ -87,6 +93,9 @@ class _Worker:
     start_at_s: float = 0.0
     pause_s: float = _FIRST_PAUSE_S
     starts: int = 0
+    exits: int = 0
+    asked: bool = False
+    retired: bool = False
     exit_codes: list[int] = field(default_factory=list)
 
 
@@ -171,8 +180,82 @@ class Supervisor:
         self._on_event(event)
         return event
 
+    def restart(self, stage: str, timeout_s: float = 10.0) -> list[str]:
+        """Kill all workers of a stage and start them again at once; return their names.
+
+        SIGKILL, since one that hangs obeys nothing else, and a stage loses nothing by it.
+
+        Raises:
+            UsageError: If there is no worker of that stage, or none starts in time.
+        """
+        with self._lock:
+            chosen = self._of(stage)
+            before = {each.spec.name: each.starts for each in chosen}
+            for worker in chosen:
+                worker.asked, worker.pause_s, worker.start_at_s = True, 0.0, 0.0
+                if worker.process is not None:
+                    _signal(worker.process, signal.SIGKILL)
+        self._await(
+            lambda: all(each.starts > before[each.spec.name] for each in chosen),
+            f"workers of {stage} to start again", timeout_s,
+        )  # fmt: skip
+        return list(before)
+
+    def reroute(self, stage: str, timeout_s: float = 20.0) -> list[str]:
+        """Start a standby of each worker of a stage, then end those workers; return the standbys.
+
+        The group hands the partitions over. A worker of several stages is replaced in all.
+
+        Raises:
+            UsageError: If there is no worker of that stage, or no standby lives in time.
+        """
+        with self._lock:
+            chosen = self._of(stage)
+            standbys = [_Worker(self._standby_of(each.spec)) for each in chosen]
+            self._workers = [*self._workers, *standbys]
+        self._await(
+            lambda: all(self._lives(each) for each in standbys), f"standbys of {stage}", timeout_s
+        )
+        with self._lock:
+            for worker in chosen:
+                worker.retired = worker.asked = True
+                if worker.process is not None:
+                    _signal(worker.process, signal.SIGTERM)
+        gone = lambda: all(each.process is None for each in chosen)  # noqa: E731  # used twice
+        try:
+            self._await(gone, f"workers of {stage} to end", _RETIRE_S)
+        except UsageError:
+            with self._lock:
+                self._signal_all(chosen, signal.SIGKILL)
+            self._await(gone, f"workers of {stage} to end", _RETIRE_S)
+        return [each.spec.name for each in standbys]
+
+    def _of(self, stage: str) -> list[_Worker]:
+        """Return the workers of a stage that are to run; the lock is held."""
+        found = [w for w in self._workers if stage in w.spec.stages and not w.retired]
+        if not found:
+            raise UsageError(f"Expected a stage that has workers here, was {stage!r}")
+        return found
+
+    def _standby_of(self, spec: WorkerSpec) -> WorkerSpec:
+        base = spec.name.partition("-standby-")[0]
+        number = sum(each.spec.name.startswith(f"{base}-standby-") for each in self._workers) + 1
+        return replace(spec, name=f"{base}-standby-{number}", command=spec.standby or spec.command)
+
+    def _lives(self, worker: _Worker) -> bool:
+        with self._lock:
+            lived_s = self._monotonic() - worker.started_s
+            return worker.process is not None and lived_s >= _STANDBY_S
+
+    def _await(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+        until_s = self._monotonic() + timeout_s
+        while not condition():
+            if self._stopping.is_set() or self._monotonic() > until_s:
+                raise UsageError(f"Expected {what} within {timeout_s:g} s, was not")
+            time.sleep(_LOOK_S)
+
     def workers(self) -> list[WorkerStatus]:
-        """Return all workers as they stand."""
+        """Return all workers as they stand; those that were replaced are left out."""
         with self._lock:
             return [
                 WorkerStatus(
@@ -181,8 +264,10 @@ class Supervisor:
                     each.process.pid if each.process is not None else None,
                     max(0, each.starts - 1),
                     tuple(each.exit_codes),
+                    each.exits,
                 )
                 for each in self._workers
+                if not each.retired
             ]
 
     def log_file(self, worker: str) -> Path:
@@ -200,9 +285,13 @@ class Supervisor:
 
     def _look_after(self, worker: _Worker) -> None:
         if worker.process is None:
-            if self._monotonic() >= worker.start_at_s:
+            if self._monotonic() >= worker.start_at_s and not worker.retired:
                 self._start(worker)
-        elif (ended := self._reap(worker)) is not None:
+        elif (ended := self._reap(worker)) is None:
+            return
+        elif worker.retired:
+            self._on_event(_event(worker, EventKind.STOPPED, *ended))
+        else:
             self._restart_later(worker, *ended)
 
     def _start(self, worker: _Worker) -> None:
@@ -216,6 +305,7 @@ class Supervisor:
             worker.process = process
             worker.started_s = self._monotonic()
             worker.starts += 1
+            worker.asked = False
         self._on_event(_event(worker, EventKind.STARTED, process.pid))
 
     def _spawn(self, spec: WorkerSpec) -> subprocess.Popen[bytes]:
@@ -239,13 +329,15 @@ class Supervisor:
                 return None
             worker.process = None
             worker.exit_codes.append(code)
+            worker.exits += not worker.asked
         return process.pid, code
 
     def _restart_later(self, worker: _Worker, pid: int, code: int) -> None:
         now_s = self._monotonic()
         if now_s - worker.started_s >= _SETTLED_S:
             worker.pause_s = _FIRST_PAUSE_S
-        pause_s, worker.pause_s = worker.pause_s, min(worker.pause_s * 2, _LONGEST_PAUSE_S)
+        pause_s = worker.pause_s
+        worker.pause_s = max(_FIRST_PAUSE_S, min(pause_s * 2, _LONGEST_PAUSE_S))
         worker.start_at_s = now_s + pause_s
         self._on_event(_event(worker, EventKind.EXITED, pid, code, pause_s))
 

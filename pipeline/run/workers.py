@@ -19,6 +19,9 @@ STAGES = (*ROUTES, GATEWAY)
 SINGLE = "stages"
 """Name of the worker that runs the four stages in one process."""
 
+EMERGENCY = "emergency"
+"""Name of the worker that detects emergencies and carries recovery plans out."""
+
 PAIRS = (("strategic", "tactical"), ("risk", "execution"))
 """Stages that share a process where two processes run the four."""
 
@@ -35,11 +38,13 @@ class WorkerSpec:
         name: Name, also of its log file.
         stages: Stages that it runs.
         command: Program and arguments.
+        standby: Program and arguments of a standby of it; as `command` where there are none.
     """
 
     name: str
     stages: tuple[str, ...]
     command: tuple[str, ...]
+    standby: tuple[str, ...] = ()
 
 
 def log_specs() -> dict[str, LogSpec]:
@@ -54,6 +59,7 @@ def worker_specs(
     paired: bool = False,
     workers: Mapping[str, int] | None = None,
     standby: bool = False,
+    emergency: bool = False,
     log_level: str = "INFO",
 ) -> list[WorkerSpec]:
     """Return the worker processes of a run.
@@ -64,6 +70,7 @@ def worker_specs(
         paired: Run them in two processes, strategic with tactical and risk with execution.
         workers: How many workers of a stage, one where it is not named.
         standby: One more worker of each; where a stage's log has one partition, it stands by.
+        emergency: The emergency worker too.
         log_level: Level of the workers' logs.
 
     Raises:
@@ -90,6 +97,8 @@ def worker_specs(
         chosen = [name for name in chosen if name == GATEWAY]
     for name in chosen:
         specs.extend(_workers_of(name, counts.get(name, 1) + int(standby), level))
+    if emergency:
+        specs.append(WorkerSpec(EMERGENCY, (), _worker_command("pipeline.emergency", level)))
     return specs
 
 
@@ -97,9 +106,13 @@ def _workers_of(stage: str, count: int, level: str) -> list[WorkerSpec]:
     if count < 1:
         raise UsageError(f"Expected at least 1 worker of {stage}, was {count}")
     module = "pipeline.gateway" if stage == GATEWAY else f"pipeline.stages.{stage}"
-    command = (sys.executable, "-m", "faust", "-A", module, "worker", "-l", level)
+    command = _worker_command(module, level)
     names = [stage] if count == 1 else [f"{stage}-{number}" for number in range(1, count + 1)]
     return [WorkerSpec(name, (stage,), command) for name in names]
+
+
+def _worker_command(module: str, level: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "faust", "-A", module, "worker", "-l", level)
 
 
 def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ no limit.
 from pipeline.settings.build import build_hash, sources_in
 from pipeline.settings.components import (
     CoordinationSettings,
+    DetectionSettings,
     EmergencyContact,
     EmergencySettings,
     PerformanceSettings,
@@ -28,6 +29,7 @@ __all__ = [
     "SECTIONS",
     "SPECIFIED",
     "CoordinationSettings",
+    "DetectionSettings",
     "EmergencyContact",
     "EmergencySettings",
     "PerformanceSettings",

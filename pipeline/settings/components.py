@@ -13,12 +13,15 @@ from pipeline.settings.sections import Seconds, Section
 
 __all__ = [
     "CoordinationSettings",
+    "DetectionSettings",
     "EmergencyContact",
     "EmergencySettings",
     "PerformanceSettings",
     "ValidationSettings",
 ]
 
+Ratio = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
@@ -101,3 +104,64 @@ class EmergencySettings(Section):
     response_timeout: Seconds = 30.0
     recovery_attempts: Annotated[int, Field(ge=1, le=1000)] = 3
     emergency_contacts: tuple[EmergencyContact, ...] = ()
+
+
+class DetectionSettings(Section):
+    """When the emergency worker declares an emergency.
+
+    What is to be seen, and its two limits: from the first on the level is WARNING, from the second
+    on CRITICAL. A cause that lasts `escalate_after` longer than it took to be declared counts one
+    level higher.
+
+    Attributes:
+        interval: Seconds between two looks.
+        window: Seconds over which rates are taken.
+        hold: Seconds that a cause must last before it counts.
+        clear: Seconds without it after which it counts as over.
+        settle: Seconds after a disturbance (a worker gone or back, a fence, a silent broker) in
+            which latency, backlog and standstill say nothing.
+        escalate_after: Seconds.
+        least_packets: Fewest packets of a window that make a rate.
+        least_requests: Fewest coordination requests of a window that make a rate.
+        crash_loop: So often a worker ends unasked within a minute: CRITICAL.
+        standstill: Seconds without a packet that leaves while packets enter.
+        latency_warning: p95 of the end-to-end latency, in units of the target.
+        latency_critical: The same.
+        malformed_warning: Share of records that are no packets.
+        malformed_critical: The same.
+        failure_warning: Share of packets that break a rule, or that a policy failed on.
+        failure_critical: The same.
+        coordination_warning: Share of coordination requests that were not answered in full.
+        coordination_critical: The same.
+        broker_silence: Seconds without an answer of the broker.
+        queue_warning: Records that wait for a system.
+        queue_critical: The same.
+        usage_warning: Share of this machine's memory, or of the disk below CASCADE_HOME, in use.
+        usage_critical: The same.
+        worker_memory_mb: Mebibytes of a worker process; CRITICAL from half as much again on.
+    """
+
+    interval: Seconds = 0.5
+    window: Seconds = 10.0
+    hold: Seconds = 1.5
+    clear: Seconds = 5.0
+    settle: Seconds = 10.0
+    escalate_after: Seconds = 20.0
+    least_packets: Count = 20
+    least_requests: Count = 5
+    crash_loop: Count = 3
+    standstill: Seconds = 5.0
+    latency_warning: Positive = 1.0
+    latency_critical: Positive = 2.0
+    malformed_warning: Ratio = 0.01
+    malformed_critical: Ratio = 0.2
+    failure_warning: Ratio = 0.01
+    failure_critical: Ratio = 0.2
+    coordination_warning: Ratio = 0.5
+    coordination_critical: Ratio = 0.9
+    broker_silence: Seconds = 10.0
+    queue_warning: Count = 1000
+    queue_critical: Count = 5000
+    usage_warning: Ratio = 0.9
+    usage_critical: Ratio = 0.95
+    worker_memory_mb: Positive = 2000.0

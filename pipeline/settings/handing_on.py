@@ -10,7 +10,7 @@ __all__ = ["nested_variables", "without_nested"]
 
 
 def nested_variables(settings: Settings) -> dict[str, str]:
-    """Return the variables that set limits of stages and of components as they are here.
+    """Return the variables that set limits of stages, components and detection as they are here.
 
     Emergency contacts are left out, since they may hold secrets: the worker finds them where this
     process found them.
@@ -23,6 +23,8 @@ def nested_variables(settings: Settings) -> dict[str, str]:
     for stage, limits in settings.stages.model_dump(exclude_none=True).items():
         for key, value in limits.items():
             variables[f"{PREFIX}STAGES__{stage}__{key}".upper()] = str(value)
+    for key, value in settings.detection.model_dump().items():
+        variables[f"{PREFIX}DETECTION__{key}".upper()] = str(value)
     return variables
 
 

@@ -17,6 +17,7 @@ from pydantic_settings import (
 from pipeline.errors import ConfigurationError
 from pipeline.settings.components import (
     CoordinationSettings,
+    DetectionSettings,
     EmergencySettings,
     PerformanceSettings,
     ValidationSettings,
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
         performance: Performance monitor.
         validation: Validation framework.
         emergency: Emergency protocols.
+        detection: When the emergency worker declares an emergency.
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
         breaker_open_s: How long it stays open before it probes.
@@ -125,6 +127,7 @@ class Settings(BaseSettings):
     performance: PerformanceSettings = PerformanceSettings()
     validation: ValidationSettings = ValidationSettings()
     emergency: EmergencySettings = EmergencySettings()
+    detection: DetectionSettings = DetectionSettings()
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0

@@ -1,6 +1,6 @@
 """What the messages on `cascade.coordination` tell of the coordination's performance; pure."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,6 +92,7 @@ class CoordinationWatch:
         self._synchronised, self._latency = _Series(), _Series()
         self._asked: OrderedDict[str, int] = OrderedDict()
         self._loads: dict[str, tuple[int, float]] = {}
+        self._silent: deque[tuple[int, str]] = deque(maxlen=_MOST)
         self.malformed = 0
 
     def take(self, message: CoordinationMessage, appended_ms: int) -> None:
@@ -130,6 +131,12 @@ class CoordinationWatch:
         since_us = now_us - int(_LOAD_S * _US)
         return {name: load for name, (at, load) in sorted(self._loads.items()) if at >= since_us}
 
+    def unanswered(self, now_us: int, window_s: float) -> Counter[str]:
+        """Return how many requests each system left unanswered within a window."""
+        self._expire(now_us)
+        since_us = now_us - int(window_s * _US)
+        return Counter(name for at, name in self._silent if at >= since_us)
+
     def _take(self, message: CoordinationMessage, now_us: int) -> None:
         kind = message.message_type
         if kind is MessageType.COORDINATION_REQUEST:
@@ -167,4 +174,6 @@ class CoordinationWatch:
     def _expire(self, now_us: int) -> None:
         late = [name for name, each in self._open.items() if each.deadline_us < now_us]
         for name in late:
-            self._ended.add(self._open.pop(name).deadline_us, 0.0)
+            request = self._open.pop(name)
+            self._ended.add(request.deadline_us, 0.0)
+            self._silent.extend((request.deadline_us, system) for system in request.missing)

@@ -45,6 +45,7 @@ class Entry(NamedTuple):
         timestamp_ms: When the broker appended it, milliseconds since the Unix epoch.
         packet: What it holds; None where it cannot be read.
         why: Why it cannot be read.
+        foreign: Whether no owner of the log can have written it.
     """
 
     topic: str
@@ -53,6 +54,7 @@ class Entry(NamedTuple):
     timestamp_ms: int
     packet: Struct | None
     why: str = ""
+    foreign: bool = False
 
 
 TakeEntries = Callable[[Sequence[Entry]], None]
@@ -74,6 +76,8 @@ class GroupReader:
             reader of the group goes on from there, and several share the partitions. None: a group
             of this reader alone, which commits nothing.
         start: Where to begin without a committed position: `latest`, `earliest`, or a moment.
+        heads: Logs of which only the reading rule is of interest: what counts there is not handed
+            over, what nobody can have written is.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class GroupReader:
         plain: Collection[str] = (),
         group: str | None = None,
         start: Start = "latest",
+        heads: Collection[str] = (),
     ) -> None:
         if isinstance(start, datetime) and start.tzinfo is None:
             raise ValueError(f"Expected a moment with a time zone, was {start.isoformat()}")
@@ -92,6 +97,7 @@ class GroupReader:
         self._topics = tuple(topics)
         self._name = name
         self._plain = frozenset(plain)
+        self._heads = frozenset(heads)
         self._group = group
         self._from = start
         self._take: TakeEntries = _nothing
@@ -258,12 +264,14 @@ class GroupReader:
         self._next[topic, partition] = offset + 1
         appended_ms = int(message.timestamp()[1])
         try:
-            if not self._counts((topic, partition), offset, message.value()):
+            counts = self._counts((topic, partition), offset, message.value())
+            if not counts or topic in self._heads:
                 return None
             return Entry(topic, partition, offset, appended_ms, decode(message.value()))
         except (PoisonError, ForeignRecord) as poison:
             _logger.warning("record of %s[%d]@%d not read: %s", topic, partition, offset, poison)
-            return Entry(topic, partition, offset, appended_ms, None, poison.message)
+            foreign = isinstance(poison, ForeignRecord)
+            return Entry(topic, partition, offset, appended_ms, None, poison.message, foreign)
 
     def _counts(self, place: Place, offset: int, value: bytes | None) -> bool:
         """Say whether an entry counts by the reading rule; without one all do.

@@ -8,6 +8,7 @@ from msgspec import structs
 from pipeline.control.state import TradingStateMachine
 from pipeline.emergency.commands import CommandResult
 from pipeline.emergency.plans import Check, Finding
+from pipeline.emergency.supervising import Asked, Request
 from pipeline.emergency.table import scope_of
 from pipeline.errors import BrokerUnavailable, UsageError
 from pipeline.packets.events import (
@@ -41,6 +42,7 @@ class MemoryCascade:
         deaf: How many of the next commands no worker acknowledges.
         broken: Whether the control log cannot be written.
         blind: Whether what is in force is not seen on the live cascade.
+        asked: What supervisors have done, by request id.
     """
 
     def __init__(self, topics: Any) -> None:
@@ -49,6 +51,7 @@ class MemoryCascade:
         self.deaf = 0
         self.broken = False
         self.blind = False
+        self.asked: dict[str, str] = {}
         self._topics = topics
         self.give(ControlKind.BOOTSTRAP, author="operator", reason="test")
 
@@ -61,11 +64,18 @@ class MemoryCascade:
         reason: str,
         lifts_epoch: int = -1,
         timeout_s: float | None = None,
+        command_id: str = "",
+        resumed: bool = False,
     ) -> CommandResult:
         """Give a command; see `Commander.give`."""
         if self.broken:
             raise BrokerUnavailable("Expected a broker, was none")
-        command = ControlCommand("c", kind, scope, author, reason, NOW_US, 0, lifts_epoch)
+        if command_id and command_id in (ids := [each.command_id for each in self.given]):
+            epoch = ids.index(command_id)
+            return CommandResult(self.given[epoch], epoch, (), {}, 0.0)
+        command = ControlCommand(
+            command_id or "c", kind, scope, author, reason, NOW_US, 0, lifts_epoch
+        )
         epoch = len(self.given)
         if refusal := self.machine.refusal(command):
             raise UsageError(refusal)
@@ -87,6 +97,16 @@ class MemoryCascade:
         """Return one worker of each stage."""
         return dict.fromkeys(("strategic", "tactical", "risk", "execution", "gateway"), 1)
 
+    def ask(self, what: Request, stage: str, request_id: str, timeout_s: float) -> Asked:
+        """Have a supervisor act; one that is asked twice acts once."""
+        if request_id not in self.asked:
+            self.asked[request_id] = f"{what} {stage}"
+        return Asked(not self.broken, self.asked[request_id])
+
+    def caught_up(self, system: str) -> Finding:
+        """Look whether nothing waits."""
+        return self._found(True)
+
     def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end of a topic in memory."""
         return {0: len(self._topics.log_of(topic))}
@@ -98,6 +118,8 @@ class MemoryCascade:
             "isolated": lambda system: self._found(self._fenced(system)),
             "released": lambda system: self._found(not self._fenced(system)),
             "breaker_open": lambda _: self._found(bool(self.machine.fences.fences.breakers)),
+            "alive": lambda _: self._found(True),
+            "caught_up": self.caught_up,
             "halted": lambda _: self._found(self.state is TradingState.HALTED),
             "reducing": lambda _: self._found(self.state is not TradingState.ACTIVE),
         }
