@@ -162,6 +162,11 @@ class Directory:
             key=lambda each: (each.system_id, each.said.instance),
         )
 
+    def silent_s(self, member: Member, monotonic_s: float) -> float:
+        """Return for how long nothing was heard of an instance, seconds."""
+        with self._lock:
+            return max(0.0, self._time.now_s(monotonic_s) - member.heard_s)
+
     def answering(self, system_id: str, monotonic_s: float) -> frozenset[str]:
         """Return the live instances whose answers count for a system.
 

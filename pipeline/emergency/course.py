@@ -16,7 +16,12 @@ from pipeline.emergency.plans import (
     StepResult,
 )
 from pipeline.emergency.table import Containment, containment
-from pipeline.packets.events import EmergencyEvent, EmergencyLevel, EmergencyType
+from pipeline.packets.events import (
+    EmergencyEvent,
+    EmergencyLevel,
+    EmergencyType,
+    RecoveryAction,
+)
 
 __all__ = [
     "Declaration",
@@ -61,6 +66,7 @@ class Declaration:
     context: Mapping[str, Any]
     estimated_impact: str = ""
     recovery_time_estimate: float = 0.0
+    recovery_actions: tuple[RecoveryAction, ...] = ()
 
 
 def commands_of(event: EmergencyEvent) -> tuple[Containment, ...]:

@@ -15,8 +15,7 @@ from pipeline.emergency.table import scope_of
 from pipeline.errors import BrokerUnavailable
 from pipeline.events import EventBus
 from pipeline.transport.clients import log_consumer, watermarks
-from pipeline.watch.lag import SystemLag
-from pipeline.watch.offsets import OffsetWatch
+from pipeline.watch.offsets import Backlog, OffsetWatch
 
 __all__ = ["LiveCascade", "log_of"]
 
@@ -85,8 +84,8 @@ class LiveCascade:
         """Return the sum of the end offsets of a stage's log: it grows with each record."""
         return sum(self.ends(log_of(stage)).values())
 
-    def lags(self) -> Mapping[str, SystemLag]:
-        """Return how far each system is behind on its inputs.
+    def backlog(self) -> Backlog:
+        """Return what waits before each system.
 
         Raises:
             BrokerUnavailable: If the broker does not tell.
@@ -95,7 +94,7 @@ class LiveCascade:
         with self._lock:
             if self._offsets is None:
                 self._offsets = OffsetWatch(settings)
-            return self._offsets.look().systems
+            return self._offsets.look()
 
     # -- checks ----------------------------------------------------------------------------------
 
@@ -170,7 +169,7 @@ class LiveCascade:
     def caught_up(self, system: str) -> Finding:
         """Look whether nothing has waited for a system for more than two seconds."""
         scope = scope_of(system)
-        lag = self.lags().get(scope.name if scope else system)
+        lag = self.backlog().systems.get(scope.name if scope else system)
         if lag is None or lag.records is None or lag.seconds is None:
             return Finding(False, f"nobody knows what waits for {system}")
         waits = f"{lag.records} records wait for {system}, the oldest for {lag.seconds:.1f} s"

@@ -105,6 +105,7 @@ class EmergencyResponse:
         self._clock = clock or WallClock()
         self._new_id = new_id
         self._lock = threading.RLock()
+        self._telling = threading.Lock()
         self._subscription: Any = None
         self._timers: dict[str, threading.Timer] = {}
         self._running: dict[str, RecoveryPlan] = {}
@@ -267,8 +268,7 @@ class EmergencyResponse:
         def note(done: StepResult) -> None:
             nonlocal event
             what = f"{done.step.action} {done.step.system}: {done.detail}"
-            newest = structs.replace(self.ledger.find(event_id).event, steps=event.steps)
-            event = self._step(newest, EmergencyCourse.RECOVERING, self._author, what, [done])
+            event = self._step(event, EmergencyCourse.RECOVERING, self._author, what, [done])
 
         def go_on() -> None:
             self._active(event_id)
@@ -375,7 +375,9 @@ class EmergencyResponse:
             affected_systems=declaration.affected_systems,
             description=declaration.description,
             context=json.dumps(dict(declaration.context), default=str),
-            recovery_actions=recovery_actions(commands),
+            recovery_actions=tuple(
+                dict.fromkeys((*recovery_actions(commands), *declaration.recovery_actions))
+            ),
             estimated_impact=declaration.estimated_impact,
             recovery_time_estimate=declaration.recovery_time_estimate,
             updated_at=now_us,
@@ -390,15 +392,23 @@ class EmergencyResponse:
         note: str,
         steps: Sequence[StepResult] = (),
     ) -> EmergencyEvent:
-        said = structs.replace(
-            event,
-            course=course,
-            updated_at=max(event.updated_at, self._clock.now_us()),
-            author=author,
-            note=note[:4000],
-            steps=with_steps(event.steps, steps),
-        )
-        self._publish(said)
+        """Tell a step of the course, on top of what is known of the emergency by now."""
+        with self._telling:
+            try:
+                known = self.ledger.find(event.event_id).event
+            except UsageError:
+                known = event
+            level = max(known.emergency_level, event.emergency_level, key=LEVELS.index)
+            said = structs.replace(
+                known,
+                emergency_level=level,
+                course=course,
+                updated_at=max(known.updated_at, self._clock.now_us()),
+                author=author,
+                note=note[:4000],
+                steps=with_steps(known.steps, steps),
+            )
+            self._publish(said)
         return said
 
     def _publish(self, event: EmergencyEvent) -> None:
