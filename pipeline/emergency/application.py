@@ -29,8 +29,18 @@ class _NoKafka(BootStrategy):  # type: ignore[misc]  # Faust ships no types
 class _EmergencyApp(faust.App):  # type: ignore[misc]  # Faust ships no types
     BootStrategy = _NoKafka
 
+    async def on_start(self) -> None:
+        """Start without a consumer."""
+        self.finalize()
+
     def _create_directories(self) -> None:
         self.conf.datadir.mkdir(parents=True, exist_ok=True)
+
+    async def _wait_for_table_recovery_completed(self) -> bool:
+        return False  # there are no tables
+
+    async def _stop_consumer(self) -> None:
+        """Stop nothing: there is no consumer."""
 
 
 def emergency_app(settings: Settings | None = None) -> Any:

@@ -94,7 +94,7 @@ class Observer:
         self._backlog: Backlog | None = None
         self._members: Mapping[str, int] = {}
         self._absent_s: dict[str, float] = {}
-        self._heard_s = monotonic()
+        self._heard_s: float | None = None
         self._facts: object = None
         self._disturbed_s = monotonic()
         self._closing = threading.Event()
@@ -196,7 +196,8 @@ class Observer:
         fences = self._control.machine.fences.fences
         with self._lock:
             self._exits.take(workers, now_s)
-            silent_s = now_s - self._heard_s
+            # A broker that never answered is none that fell silent: nothing trades without it.
+            silent_s = 0.0 if self._heard_s is None else now_s - self._heard_s
             lost = self._lost(workers, now_s)
             gone = self._gone(now_s)
             instances = self._instances()

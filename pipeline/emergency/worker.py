@@ -146,7 +146,8 @@ class EmergencyWorker:
         """Give the office back and end; plans under way are for the next to finish."""
         self._closing.set()
         self._office.close()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         self._hands.shutdown(wait=False, cancel_futures=True)
         self._observer.close()
         self._response.close()
