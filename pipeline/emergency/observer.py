@@ -202,7 +202,7 @@ class Observer:
             gone = self._gone(now_s)
             instances = self._instances()
             facts = (lost and [each.instance for each in lost], gone, instances, fences.stages)
-            starting = any(self._exits.starting(each, now_s, _GRACE_S) for each in STAGES)
+            starting = any(self._starting_unheard(each, now_s) for each in POLICIES)
             quiet = facts == self._facts and not (lost or gone or fences.stages or starting)
             self._facts = facts
             if not quiet or silent_s > _FRESH_S:
@@ -235,6 +235,11 @@ class Observer:
                 disk=disk,
                 workers_mb={each.name: (each.rss_mb, each.stages) for each in workers},
             )
+
+    def _starting_unheard(self, stage: str, now_s: float) -> bool:
+        if not self._exits.starting(stage, now_s, _GRACE_S):
+            return False
+        return not self._service.directory.members(stage, self._service.monotonic())
 
     def _instances(self) -> frozenset[str]:
         live = self._service.directory.live(self._service.monotonic())

@@ -80,6 +80,7 @@ class EmergencyRig:
         self.bus.subscribe(TOPIC, self.ledger.take, start="earliest")
         self.protocols = EmergencyCascadeProtocols(self.bus)
         self.run = LocalRun(settings, self._specs(), coordinated=True)
+        self._well_since_s = float("inf")
         self._stop = threading.Event()
         self._load = threading.Thread(target=self._publish, daemon=True)
 
@@ -211,10 +212,15 @@ class EmergencyRig:
             proxy.reset()
         for each in (self.settings.home / FAULTS).iterdir():
             each.unlink()
-        for emergency in self.ledger.active:
-            if emergency.settled:
-                self.protocols.resolve_emergency(emergency.event.event_id, "operator", "suite")
-        self.wait(self._well, "all to be well again", 2 * _WAIT_S)
+        self._well_since_s = time.monotonic()
+        self.wait(self._settled, "all to be well again", 2 * _WAIT_S)
+
+    def _settled(self) -> bool:
+        """Say whether all has been well for so long that detectors look at everything again."""
+        now_s = time.monotonic()
+        if not self._well():
+            self._well_since_s = now_s
+        return now_s - self._well_since_s > self.settings.detection.settle + 1.0
 
     def _well(self) -> bool:
         for emergency in self.ledger.active:
