@@ -4,7 +4,8 @@
 |---|---|---|
 | `isolate` | fences a system off | ISOLATE_SYSTEM |
 | `release` | takes the fence down, if it is this plan's | AUTOMATIC_RECOVERY |
-| `halt`, `reduce` | stops orders, or all that do not reduce a position | EMERGENCY_SHUTDOWN |
+| `halt` | stops orders | EMERGENCY_SHUTDOWN |
+| `reduce` | stops orders that do not reduce a position | FALLBACK_MODE |
 | `resume` | lifts the halt or reduction of epoch `lifts_epoch` | AUTOMATIC_RECOVERY |
 | `open_breaker` | forces a policy's breaker open | CIRCUIT_BREAKER_OPEN |
 | `reset_breaker` | closes it, forced or tripped | AUTOMATIC_RECOVERY |
@@ -15,9 +16,10 @@
 | `wait_for_recovery` | does nothing; the criteria say whether it recovers | AUTOMATIC_RECOVERY |
 | `hand_over` | tells the contacts that people have to act | MANUAL_INTERVENTION |
 
-A command has been carried out when every live worker that it concerns has acknowledged it, a
-request to a supervisor when that has answered that it is done. Both carry the step's id, so that
-what another emergency worker has begun is not done a second time.
+A command has been carried out when every live worker that it concerns has acknowledged it; those
+of systems that the emergency affects may be too ill to, then it must be seen that they write
+nothing. A request to a supervisor has been when that has answered that it is done. Both carry the
+step's id, so that what another emergency worker has begun is not done a second time.
 
 What comes in while a stage is fenced off or gone stands in Kafka, and the stage goes on at the
 position in its log: so `replay_gap` moves nothing, it looks that the gap closes. Dead letters are
@@ -25,7 +27,7 @@ for people to send in again.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -76,11 +78,15 @@ class Ask(Protocol):
         ...
 
 
-class Look(Protocol):
-    """Looks whether a system has worked off what waits for it; see `LiveCascade.caught_up`."""
+class Looks(Protocol):
+    """Looks at the live cascade; see `LiveCascade`."""
 
-    def __call__(self, system: str) -> Finding:
-        """Look now."""
+    def caught_up(self, system: str) -> Finding:
+        """Look whether a system has worked off what waits for it."""
+        ...
+
+    def quiet(self, system: str) -> Finding:
+        """Look whether a system writes nothing."""
         ...
 
 
@@ -128,7 +134,7 @@ def recovery_actions_of(actions: Iterable[str]) -> tuple[RecoveryAction, ...]:
 
 
 def register_actions(
-    registry: Registry, give: Give, contacts: ContactBook, author: str, ask: Ask, caught_up: Look
+    registry: Registry, give: Give, contacts: ContactBook, author: str, ask: Ask, live: Looks
 ) -> None:
     """Register the actions of the table above.
 
@@ -138,13 +144,13 @@ def register_actions(
         contacts: Whom `hand_over` tells.
         author: Who gives the commands.
         ask: Asks supervisors.
-        caught_up: Looks whether a system has worked off what waits for it.
+        live: Looks at the live cascade.
     """
     for name, kind in _KINDS.items():
-        registry.actions[name] = _Command(name, kind, give, author)
+        registry.actions[name] = _Command(name, kind, give, author, live)
     for name, what in _REQUESTS.items():
         registry.actions[name] = _Request(what, ask)
-    registry.actions["replay_gap"] = partial(_replay_gap, caught_up)
+    registry.actions["replay_gap"] = partial(_replay_gap, live.caught_up)
     registry.actions["hand_over"] = partial(_hand_over, contacts)
     registry.actions["wait_for_recovery"] = _wait
 
@@ -157,6 +163,7 @@ class _Command:
     kind: ControlKind
     give: Give
     author: str
+    live: Looks
 
     def __call__(self, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
         scope = _scope(self.name, step.system)
@@ -170,7 +177,13 @@ class _Command:
             command_id=str(step.parameters.get(REQUEST_ID, "")),
             resumed=bool(step.parameters.get(RESUMED)),
         )
-        return StepResult(step, result.in_force, f"{self.kind} {scope}: {result}", result.epoch)
+        detail = f"{self.kind} {scope}: {result}"
+        if result.in_force or not set(result.missing) <= set(event.affected_systems):
+            return StepResult(step, result.in_force, detail, result.epoch)
+        # What is ill cannot answer. As long as it writes nothing, it does not go against it either.
+        seen = [self.live.quiet(each) for each in result.missing]
+        detail = f"{detail}; {', '.join(each.seen for each in seen)}"
+        return StepResult(step, all(each.met for each in seen), detail, result.epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +201,9 @@ class _Request:
         return StepResult(step, asked.done, f"{self.what} {stage}: {asked.detail}")
 
 
-def _replay_gap(caught_up: Look, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
+def _replay_gap(
+    caught_up: Callable[[str], Finding], step: RecoveryStep, event: EmergencyEvent
+) -> StepResult:
     del event
     until_s = time.monotonic() + step.timeout
     found = first = caught_up(step.system)

@@ -53,6 +53,10 @@ class LiveView(Protocol):
         """Look whether nothing waits for a system."""
         ...
 
+    def quiet(self, system: str) -> Finding:
+        """Look whether a system writes nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Declaration:

@@ -122,12 +122,15 @@ class LiveCascade:
             return Finding(False, f"{system} is not isolated")
         if scope.kind is not ScopeKind.STAGE:
             return Finding(True, f"{scope} is isolated")
-        before = self.log_end(scope.name)
+        found = self.quiet(scope.name)
+        return Finding(found.met, f"{scope.name} is isolated, {found.seen}")
+
+    def quiet(self, system: str) -> Finding:
+        """Look whether a stage writes nothing to its log for half a second."""
+        before = self.log_end(system)
         time.sleep(_APART_S)
-        grown = self.log_end(scope.name) - before
-        if grown:
-            return Finding(False, f"{scope.name} is isolated and wrote {grown} records")
-        return Finding(True, f"{scope.name} is isolated and writes nothing")
+        grown = self.log_end(system) - before
+        return Finding(not grown, f"{system} writes {f'{grown} records' if grown else 'nothing'}")
 
     def released(self, system: str) -> Finding:
         """Look whether nothing fences a system off."""

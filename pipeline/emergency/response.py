@@ -57,6 +57,11 @@ _logger = logging.getLogger(__name__)
 
 _SYNC_S = 10.0
 _TOLD_FROM = EmergencyLevel.CAUTION
+_ANSWERS = (
+    EmergencyCourse.ACKNOWLEDGED,
+    EmergencyCourse.CONTAINED,
+    EmergencyCourse.RECOVERING,
+)
 _CRITERIA = {
     ControlKind.ISOLATE: "isolated",
     ControlKind.HALT: "halted",
@@ -111,7 +116,7 @@ class EmergencyResponse:
         self._running: dict[str, RecoveryPlan] = {}
         self.ledger = Ledger()
         self.registry = Registry()
-        register_actions(self.registry, give, contacts, author, ask, live.caught_up)
+        register_actions(self.registry, give, contacts, author, ask, live)
         self.registry.checks.update(live.checks)
         self.runner = PlanRunner(self.registry, attempts=attempts)
 
@@ -392,12 +397,15 @@ class EmergencyResponse:
         note: str,
         steps: Sequence[StepResult] = (),
     ) -> EmergencyEvent:
-        """Tell a step of the course, on top of what is known of the emergency by now."""
+        """Tell a step of the course, on top of what is known of the emergency by now.
+
+        Of one that is over meanwhile nothing is told any more.
+        """
         with self._telling:
-            try:
-                known = self.ledger.find(event.event_id).event
-            except UsageError:
-                known = event
+            found = self.ledger.find(event.event_id)
+            if not found.active:
+                return found.event
+            known = found.event
             level = max(known.emergency_level, event.emergency_level, key=LEVELS.index)
             said = structs.replace(
                 known,
@@ -440,8 +448,8 @@ class EmergencyResponse:
     def _overdue(self, event_id: str) -> None:
         try:
             found = self.sync().find(event_id)
-            answered = found.passed(EmergencyCourse.ACKNOWLEDGED)
-            if not answered and not found.passed(EmergencyCourse.CONTAINED):
+            # Of a plan that runs the end is told in any case.
+            if not any(found.passed(each) for each in _ANSWERS):
                 self.escalate(event_id, f"nobody has answered within {self._timeout_s:g} s")
         except PipelineError as error:
             _logger.warning("not escalated event_id=%s why=%s", event_id, error)

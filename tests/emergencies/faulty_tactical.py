@@ -1,7 +1,7 @@
 """A tactical stage with faults that a file of their name brings about, as a Faust app.
 
-They lie in the folder `faults` below CASCADE_HOME. `wedge` and `leak` befall only processes that
-were there before the file, so that a restart mends them; `invalid` befalls every one.
+They lie in the folder `faults` below CASCADE_HOME. `wedge`, `leak` and `slow` befall only processes
+that were there before the file, so that a new process mends them; `invalid` befalls every one.
 """
 
 import os
@@ -23,6 +23,7 @@ __all__ = ["FAULTS", "LEAKED_MB", "app"]
 
 FAULTS = "faults"
 LEAKED_MB = 500
+_SLOW_S = 0.1
 
 
 class FaultyLogic(TacticalLogic):
@@ -45,7 +46,10 @@ class FaultyLogic(TacticalLogic):
             self._leaked = b"x" * (LEAKED_MB << 20)
         drafts: Iterator[Any] = super().decide(state, inputs, context)
         if not (self._folder / "invalid").exists():
-            yield from drafts
+            for draft in drafts:
+                if self._befalls("slow"):
+                    time.sleep(_SLOW_S)
+                yield draft
             return
         for draft in drafts:
             yield _spoilt(draft)

@@ -59,12 +59,12 @@ def test_cascade_breakdown(rig: EmergencyRig, verdict: Verdict) -> None:
 
 
 def test_performance_degradation(rig: EmergencyRig, verdict: Verdict) -> None:
-    """A worker on a slow line is replaced by a standby on a good one."""
+    """A worker that has become slow is replaced by a standby, which is not."""
     verdict.begin()
-    rig.proxies["tactical"].delay_s = 0.6
-    found = verdict.give(
-        EmergencyType.PERFORMANCE_DEGRADATION, "600 ms on each frame of the tactical worker"
-    )
+    with rig.faulty("slow"):
+        found = verdict.give(
+            EmergencyType.PERFORMANCE_DEGRADATION, "100 ms for each packet in the tactical worker"
+        )
     assert "reroute tactical" in found.actions
     assert any(each.name.startswith("tactical-standby") for each in rig.run.supervisor.workers())
 

@@ -42,6 +42,7 @@ class MemoryCascade:
         deaf: How many of the next commands no worker acknowledges.
         broken: Whether the control log cannot be written.
         blind: Whether what is in force is not seen on the live cascade.
+        silent: Whether its stages write nothing.
         asked: What supervisors have done, by request id.
     """
 
@@ -51,6 +52,7 @@ class MemoryCascade:
         self.deaf = 0
         self.broken = False
         self.blind = False
+        self.silent = False
         self.asked: dict[str, str] = {}
         self._topics = topics
         self.give(ControlKind.BOOTSTRAP, author="operator", reason="test")
@@ -106,6 +108,10 @@ class MemoryCascade:
     def caught_up(self, system: str) -> Finding:
         """Look whether nothing waits."""
         return self._found(True)
+
+    def quiet(self, system: str) -> Finding:
+        """Look whether a system writes nothing."""
+        return Finding(self.silent, f"{system} writes nothing")
 
     def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end of a topic in memory."""
