@@ -133,7 +133,7 @@ class _Stage:
         )  # fmt: skip
 
     def _record(self, each: Input, item: Draft | Note) -> Struct:
-        journal = self._writer.journal(each, self._sequence + 1, 0, _RESUME, _ACTIVE.epoch)
+        journal = self._writer.journal(each, self._sequence + 1, 0, _RESUME, _ACTIVE)
         if isinstance(item, Note):
             return item.model(journal=journal, **item.fields)
         return self._writer.record(each, item, journal, 0, each.now, each.now)

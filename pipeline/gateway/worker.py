@@ -298,11 +298,12 @@ class Gateway:
 
     def _journal(self, flow: _Flow, resume: Position) -> Journal:
         source = flow.plan.journal
-        host, ownership = self._host, flow.ownership
+        host, ownership, view = self._host, flow.ownership, self._control.view()
         return Journal(
             ownership.sequence + 1, ownership.epoch, *flow.where, flow.offset,
             source.epoch, source.log_sequence, resume.offset, resume.epoch, resume.sequence,
-            self._conditions(flow).now, self._control.view().epoch, host.owner, host.build,
+            self._conditions(flow).now, view.epoch, host.owner, host.build,
+            view.trading_state is TradingState.HALTED,
         )  # fmt: skip
 
 

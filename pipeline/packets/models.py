@@ -127,7 +127,11 @@ class Bar(Struct, frozen=True, gc=False):
 
 
 class Journal(Struct, frozen=True, gc=False):
-    """Where a log record stands and what it was made from."""
+    """Where a log record stands and what it was made from.
+
+    `halted` says whether trading was HALTED for its worker: by the control log as of
+    `control_epoch`, or by the worker itself, which the log cannot tell.
+    """
 
     log_sequence: Long
     epoch: Long
@@ -143,6 +147,7 @@ class Journal(Struct, frozen=True, gc=False):
     control_epoch: Long
     owner: Text
     build: Text
+    halted: bool = False
 
 
 class Superposition(Struct, frozen=True, gc=False):

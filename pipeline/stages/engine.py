@@ -214,7 +214,7 @@ class StageEngine:
     ) -> tuple[Struct, bytes]:
         ownership = batch.ownership
         journal = self._writer.journal(
-            each, ownership.sequence + 1, ownership.epoch, position, batch.control.epoch
+            each, ownership.sequence + 1, ownership.epoch, position, batch.control
         )
         if isinstance(item, Note):
             record = item.model(journal=journal, **item.fields)

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from pipeline.control.state import ControlView, TradingState
 from pipeline.packets import identity
 from pipeline.packets.models import Envelope, Journal, Outcome, PolicyStamp, Trace
 from pipeline.packets.vocabulary import SuperpositionType
@@ -34,14 +35,15 @@ class RecordWriter:
         self._account = account
 
     def journal(
-        self, each: Input, sequence: int, epoch: int, resume: Position, control_epoch: int
+        self, each: Input, sequence: int, epoch: int, resume: Position, control: ControlView
     ) -> Journal:
         """Return the journal of the record made from `each`."""
         return Journal(
             sequence, epoch,
             each.topic, each.partition, each.offset, each.epoch, each.sequence,
             resume.offset, resume.epoch, resume.sequence,
-            each.now, control_epoch, self._owner, self._build,
+            each.now, control.epoch, self._owner, self._build,
+            control.trading_state is TradingState.HALTED,
         )  # fmt: skip
 
     def record(

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from pipeline.control.state import ControlView, TradingState
 from pipeline.packets.identity import unreadable_flow_id
 from pipeline.packets.models import (
     Outcome,
@@ -22,6 +23,7 @@ from pipeline.transport.log import Position
 from tests.unit.stages.engine_factories import DECISION, MARKET, NOW, market_data
 
 AGENT = Superposition("mlmi", {"BUY": 1.0}, 1.0, 1.0)
+ACTIVE = ControlView(TradingState.ACTIVE, 3, current=True)
 
 
 def _writer(stage: str = "strategic") -> RecordWriter:
@@ -35,7 +37,7 @@ def _input(packet: Any, fate: Outcome | None = None) -> Input:
 
 
 def _journal(writer: RecordWriter, each: Input) -> Any:
-    return writer.journal(each, 11, 7, Position(10, 4, 5), 3)
+    return writer.journal(each, 11, 7, Position(10, 4, 5), ACTIVE)
 
 
 def _record(packet: Any, draft: Draft, stage: str = "strategic", retries: int = 0) -> Any:
@@ -103,6 +105,14 @@ def test_the_journal_says_where_from_and_where_on() -> None:
     assert (NOW + 2, 3, "owner", "build") == (
         journal.now, journal.control_epoch, journal.owner, journal.build
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", TradingState)
+def test_the_journal_says_whether_its_worker_held_trading_halted(state: TradingState) -> None:
+    """A worker may be halted although the log is not: only the record can tell afterwards."""
+    view = ControlView(state, 3, current=False)
+    found = _writer().journal(_input(market_data()), 11, 7, Position(10, 4, 5), view)
+    assert (state is TradingState.HALTED) == found.halted
 
 
 def test_views_stay_in_their_own_stages_log() -> None:
