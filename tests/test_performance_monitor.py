@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_who_watches_is_in_no_ones_way(bus: EventBus, cluster: Settings) -> None
         _offer(cluster, 1000, 5)
         for name in ("risk", "execution"):
             group = f"cascade.{name}"
-            wait_until(lambda group=group: committed(cluster, group), f"positions of {name}")
+            wait_until(partial(committed, cluster, group), f"positions of {name}")
     with CascadePerformanceMonitor(bus, group="cascade.monitor.kept", start="earliest") as kept:
         kept.ready(60.0)
         before = kept.get_real_time_metrics().packets
