@@ -34,6 +34,9 @@ TACTICAL = (
     TacticalSettings(ambiguity=1 / 3, fvg_weight=0.0, free_extension_atr=0.0, pullback_atr=0.0),
     TacticalSettings(fvg_weight=0.0, momentum_weight=0.0, entry_weight=0.0),
     TacticalSettings(min_confidence=0.0, min_strategic_confidence=0.0, volume_influence=0.0),
+    # Signals without a bias are acted on but for one rule, and entries wait far behind the price.
+    TacticalSettings(min_bias=0.0, min_confidence=0.0, min_strategic_confidence=0.0,
+                     entry_weight=0.0, free_extension_atr=0.0, pullback_atr=5e3),
 )  # fmt: skip
 
 
