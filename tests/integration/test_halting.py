@@ -124,7 +124,7 @@ def test_a_gateway_that_finds_a_stray_order_halts_all(
 ) -> None:
     """An order works at the venue that nobody announced: the TRIP stands in the control log."""
     slow = PaperBehaviour.parse("slow_ms=3600000")
-    with PaperVenue(paper_file(run_settings), slow) as venue:
+    with PaperVenue(paper_file(run_settings), slow, sleep=lambda _: None) as venue:
         venue.submit(
             VenueOrder(
                 "stray-0", "stray", run_settings.account, "IBM", Side.BUY, 1.0,
