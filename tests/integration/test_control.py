@@ -210,6 +210,8 @@ def test_the_command_line_bootstraps_halts_and_resumes(settings: Settings) -> No
         "trading_state": "HALTED",
         "epoch": 1,
         "local": False,
+        "halt_id": "",
+        "author": "",
         "holds": True,
     }
     assert "--lifts 1" in cli.run("status").output
@@ -253,7 +255,7 @@ def test_the_command_line_refuses_what_is_no_part(scope: str, settings: Settings
 def test_a_halt_without_a_broker_halts_this_machine(
     settings: Settings, reader: ControlReader
 ) -> None:
-    """It fails, says so, and holds here whatever the log says, until lifted here."""
+    """It fails and says so; whoever reaches the broker tells all, and then it is one of the log."""
     cli = _Cli(settings)
     assert cli.run("bootstrap", "--reason", "go").exit_code == 0
     _eventually(lambda: reader.view().trading_state is _ACTIVE)
@@ -261,7 +263,23 @@ def test_a_halt_without_a_broker_halts_this_machine(
     assert result.exit_code == 1
     assert "Halted on this machine alone" in result.stderr
     _eventually(lambda: reader.view().trading_state is _HALTED)
-    assert cli.status()["latch"]["local"] is True
-    assert "--local" in cli.run("status").output
-    assert cli.run("resume", "--reason", "light", "--local").exit_code == 0
+    _eventually(lambda: not cli.status()["latch"]["local"])
+    assert cli.status()["halt_epoch"] == 1
+    assert cli.status()["reason"] == "halted by operator: dark"
+    assert cli.run("resume", "--reason", "light", "--lifts", "1").exit_code == 0
     _eventually(lambda: reader.view().trading_state is _ACTIVE)
+
+
+def test_a_local_halt_is_lifted_by_its_id(settings: Settings) -> None:
+    """Where no worker told the log of it; by somebody who may resume, and has seen it."""
+    cli = _Cli(settings)
+    assert cli.run("bootstrap", "--reason", "go").exit_code == 0
+    halted = cli.run("halt", "--local", "--reason", "dark", "--json")
+    halt_id = json.loads(halted.stdout)["halt_id"]
+    assert cli.status()["trading_state"] == "HALTED"
+    assert f"resume --local {halt_id}" in cli.run("status").output
+    for name, author in (("other", "operator"), (halt_id, "stranger")):
+        done = cli.run("resume", "--local", name, "--author", author, "--reason", "light")
+        assert done.exit_code == 1
+    assert cli.run("resume", "--local", halt_id, "--reason", "light").exit_code == 0
+    assert cli.status()["trading_state"] == "ACTIVE"
