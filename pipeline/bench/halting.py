@@ -47,6 +47,7 @@ _DRAIN_S = 180.0
 _LIMIT_S = 90.0
 _ANSWER_S = 30.0
 _WARM_S = 10.0
+_WATCH_S = 4.0
 _TRIES = 5
 _LOOK_S = 0.05
 _AFTER_KILL = 200
@@ -271,7 +272,7 @@ class _Desk:
         processes = len(turn.supervisor.workers())
         obeyed = sum(each.trading_state == "HALTED" for each in answers)
         figures["share_halted_without_broker"] = obeyed / processes
-        _pause(2 * turn.settings.control_echo_timeout_s)
+        _pause(_WATCH_S)
         figures["orders_after_local_halt"] = len(
             within(submissions_of(turn.settings), since_us, self._clock.now_us())
         )
