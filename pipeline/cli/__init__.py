@@ -19,6 +19,7 @@ _COMMANDS = {
     "demo": ("pipeline.cli.demo:command", "Run the whole pipeline and report on it."),
     "dlq": ("pipeline.cli.dlq:command", "List and inspect dead letters."),
     "emergency": ("pipeline.cli.emergency:command", "Declare, show and resolve emergencies."),
+    "flow": ("pipeline.cli.flow:command", "Show a flow from market data to fill."),
     "metrics": ("pipeline.cli.metrics:command", "Say how fast the cascade is."),
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
     "run": ("pipeline.cli.run:command", "Run workers under supervision."),

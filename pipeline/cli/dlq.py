@@ -4,7 +4,6 @@ import base64
 import json
 from collections import Counter
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ import msgspec
 from pipeline.cli.connection import connected_settings
 from pipeline.cli.dlq_acting import discard, named, replay
 from pipeline.replay import DeadLetters, DeadRecord, dead_topics, read_dead_letters
+from pipeline.replay.flow_view import utc
 
 __all__ = ["command"]
 
@@ -128,8 +128,8 @@ def _page(record: DeadRecord) -> str:
         "message": letter.message,
         "stage": f"{letter.stage} (group {letter.group}), attempt {letter.attempt}",
         "packet": letter.packet_id,
-        "written": _utc(letter.timestamp * 1000),
-        "first seen": _utc(letter.first_seen),
+        "written": utc(letter.timestamp * 1000),
+        "first seen": utc(letter.first_seen),
         "copies": str(record.copies),
         "key": repr(record.key),
         "value": "null" if record.value is None else f"{len(value)} bytes",
@@ -137,7 +137,7 @@ def _page(record: DeadRecord) -> str:
     }
     lines = [f"{name:<11}{text}" for name, text in rows.items()]
     lines += [
-        f"{each.kind:<11}by {each.author}, {_utc(each.time)}: {each.reason} {each.target}".rstrip()
+        f"{each.kind:<11}by {each.author}, {utc(each.time)}: {each.reason} {each.target}".rstrip()
         for each in record.dispositions
     ]
     shown = range(0, min(len(value), _SHOWN_BYTES), _ROW_BYTES)
@@ -150,11 +150,3 @@ def _page(record: DeadRecord) -> str:
 def _dump(start: int, row: bytes) -> str:
     text = "".join(chr(byte) if chr(byte).isprintable() and byte < 127 else "." for byte in row)  # noqa: PLR2004  # the end of ASCII
     return f"  {start:06x}  {row.hex(' '):<{_ROW_BYTES * 3}} {text}"
-
-
-def _utc(time_us: int) -> str:
-    """Return microseconds since the Unix epoch as ISO 8601; as they are beyond what dates hold."""
-    try:
-        return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        return str(time_us)
