@@ -8,9 +8,9 @@ from typing import Any
 
 from pipeline.bench.lab import Check, Lab
 from pipeline.bench.measurement import Measurement
-from pipeline.demo.charts import Bars, Chart, Line, Rule, draw
 from pipeline.demo.figures import machine
-from pipeline.demo.report_style import STYLE
+from pipeline.pages.charts import Bars, Chart, Line, Rule, draw
+from pipeline.pages.page import page as whole_page
 
 __all__ = ["checks_text", "page", "table", "to_json"]
 
@@ -115,19 +115,13 @@ def page(lab: Lab, command: str, checks: Sequence[Check]) -> str:
         ("Highest sustained rate", draw(_sustained(lab))),
         ("All phases", f'<pre class="wide">{escape(table(lab.measurements))}</pre>'),
     )
-    body = "".join(f"<section><h2>{name}</h2>{content}</section>" for name, content in sections)
     about = machine()
     head = (
         f"{about['system']}, {about['cpus']} CPUs that also run broker and load, Python"
         f" {about['python']}. Open loop: latency runs from the moment a packet was due to the"
         " moment the broker appended it to the last topic. Warm-up packets do not count."
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{_MORE_STYLE}</style></head><body><main>"
-        f'<h1>{escape(title)}</h1><p class="muted">{escape(head)}</p>{body}</main></body></html>\n'
-    )
+    return whole_page(title, f'<p class="muted">{escape(head)}</p>', sections, _MORE_STYLE)
 
 
 def _by_contender(

@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from pipeline.demo import series
-from pipeline.demo.charts import Bars, Chart, Line, Rule, draw, thinned
-from pipeline.demo.report_style import STYLE
 from pipeline.demo.runner import DemoRun
 from pipeline.demo.summary import Summary, Target
+from pipeline.pages import series
+from pipeline.pages.charts import Bars, Chart, Line, Rule, draw, thinned
+from pipeline.pages.page import page, table, tiles
 from pipeline.watch.observations import FlowEnd
 
 __all__ = ["write_report"]
@@ -37,16 +37,7 @@ def write_report(run: DemoRun, summary: Summary) -> str:
         ("Equity as risk saw it", draw(view.equity())),
         ("All figures", view.figures()),
     )
-    body = "".join(
-        f"<section>{f'<h2>{name}</h2>' if name else ''}{content}</section>"
-        for name, content in sections
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1>{view.head()}{body}</main></body></html>\n"
-    )
+    return page(title, view.head(), sections)
 
 
 class _View:
@@ -83,7 +74,7 @@ class _View:
     def tiles(self) -> str:
         accounts, content = self._summary.accounts, self._summary.to_dict()
         latency = content["latency_ms"]
-        tiles = (
+        figures = (
             ("records in", f"{accounts.packets_in:,}"),
             ("unaccounted", str(accounts.unaccounted)),
             ("order plans", f"{accounts.order_plans:,}"),
@@ -93,17 +84,14 @@ class _View:
             ("p99 end to end", f"{latency['p99']:.1f} ms" if latency else "none"),
             ("error rate", f"{(content['error_rate'] or 0) * 100:.2f} %"),
         )
-        cells = "".join(
-            f'<div class="tile"><b>{value}</b><span>{name}</span></div>' for name, value in tiles
-        )
-        return f'<div class="tiles">{cells}</div>'
+        return tiles(figures)
 
     def targets(self) -> str:
         rows = [
             (name, f"{target.limit:g}", _value(target), _VERDICTS[target.verdict])
             for name, target in self._summary.targets.items()
         ]
-        return _table(("target", "limit", "measured", "verdict"), rows)
+        return table(("target", "limit", "measured", "verdict"), rows)
 
     def latency(self) -> Chart:
         found = series.latency_over_time(self._latencies(), self._first_us, self._bin_s)
@@ -163,8 +151,8 @@ class _View:
             (kind, stage, reason, f"{count:,}")
             for (kind, stage, reason), count in reasons.most_common(_MOST_REASONS)
         ]
-        first = _table(("outcome", "flows", "share", ""), rows, raw=3)
-        return first + "<h3>Why</h3>" + _table(("outcome", "sealed by", "reasons", "flows"), why)
+        first = table(("outcome", "flows", "share", ""), rows, raw=3)
+        return first + "<h3>Why</h3>" + table(("outcome", "sealed by", "reasons", "flows"), why)
 
     def stages(self) -> str:
         recorders = {
@@ -184,7 +172,7 @@ class _View:
             " transport is included, and the shares of a flow add up.</p>"
         )
         columns = ("ms", "flows", "mean", "p50", "p95", "p99", "max")
-        return _table(columns, rows) + note
+        return table(columns, rows) + note
 
     def prices(self) -> str:
         lines = series.prices(self._ends, self._first_us)
@@ -243,17 +231,3 @@ def _value(target: Target) -> str:
 
 def _bar(share: float) -> str:
     return f'<div class="share"><i style="width:{share * 100:.1f}%"></i></div>'
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], raw: int | None = None) -> str:
-    """Return a table; column `raw` is HTML already."""
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = "".join(
-        "<tr>"
-        + "".join(
-            f"<td>{cell if index == raw else escape(cell)}</td>" for index, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<div class="wide"><table><tr>{cells}</tr>{lines}</table></div>'

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from pipeline.demo.series import fill_marks, histogram, latency_over_time, per_second, prices
+from pipeline.pages.series import fill_marks, histogram, latency_over_time, per_second, prices
 from tests.unit.demo.factories import START_US, end, executed, fill, flow
 
 

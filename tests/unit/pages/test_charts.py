@@ -3,7 +3,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from pipeline.demo.charts import Bars, Chart, Line, Mark, Rule, draw, thinned, ticks
+from pipeline.pages.charts import Bars, Chart, Line, Mark, Rule, draw, thinned, ticks
 
 
 def drawing(svg: str) -> ET.Element:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.demo.charts import Mark, Point
+from pipeline.pages.charts import Mark, Point
 from pipeline.watch.observations import FillSeen, FlowEnd
 
 __all__ = [
