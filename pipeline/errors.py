@@ -19,6 +19,8 @@ PipelineError
     UsageError              a command that cannot be carried out as asked
 """
 
+import re
+
 __all__ = [
     "AssignmentMismatch",
     "BrokerUnavailable",
@@ -37,7 +39,18 @@ __all__ = [
     "RetryableError",
     "RoutingError",
     "UsageError",
+    "spelled",
 ]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def spelled(error: BaseException | None) -> str:
+    """Return an exception as Python spells it, without addresses of objects.
+
+    So the same fault has the same words whenever it happens, as records and replays need it.
+    """
+    return _ADDRESS.sub("", repr(error))
 
 
 class PipelineError(Exception):

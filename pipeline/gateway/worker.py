@@ -26,7 +26,7 @@ from pipeline.gateway.reasons import GatewayReason
 from pipeline.gateway.reconciliation import Reconciliation
 from pipeline.gateway.state import ends_flow
 from pipeline.gateway.venue import Venue, VenueUnknown
-from pipeline.packets.codec import decode, encode, is_marker, journal_head
+from pipeline.packets.codec import decode, encode, is_marker, is_sandbox, journal_head
 from pipeline.packets.models import ChildOrder, ExecutionPlan, Journal, OrderEvent
 from pipeline.settings import Settings
 from pipeline.stages.fencing import fence_around
@@ -125,6 +125,11 @@ class Gateway:
             return
         if is_marker(value):
             reader.marker(offset)
+            cursor.skip(Position(offset + 1, reader.epoch, reader.sequence))
+            return
+        if is_sandbox(value):
+            # Its type decides, and nothing here or in the settings can make a plan of it.
+            _logger.error("sandbox_refused at=%s[%d]@%d", *where, offset)
             cursor.skip(Position(offset + 1, reader.epoch, reader.sequence))
             return
         head = journal_head(value)

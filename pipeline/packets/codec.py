@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
-from pipeline.errors import InvalidPacket, MalformedPacket
+from pipeline.errors import InvalidPacket, MalformedPacket, spelled
 from pipeline.packets import events, models, schemas
 from pipeline.packets.compiled import REFUSALS, compiled
 
@@ -28,6 +28,7 @@ __all__ = [
     "decode_with_parts",
     "encode",
     "is_marker",
+    "is_sandbox",
     "journal_head",
     "marker_prefix",
 ]
@@ -208,7 +209,7 @@ def _read(source: io.BytesIO, writer_schema: Any, reader_schema: Any, name: str)
     try:
         return schemaless_reader(source, writer_schema, reader_schema)
     except Exception as error:  # the decoder raises many kinds on corrupt bytes
-        raise MalformedPacket(f"Expected an Avro {name}, was: {error!r}") from error
+        raise MalformedPacket(f"Expected an Avro {name}, was: {spelled(error)}") from error
 
 
 def decode_as(value: bytes | None, model: type[_Packet]) -> _Packet:
@@ -278,3 +279,15 @@ def marker_prefix() -> bytes:
 def is_marker(value: bytes | None) -> bool:
     """Say whether a log value is a marker, without decoding it."""
     return value is not None and value.startswith(marker_prefix())
+
+
+@cache
+def _sandbox_prefixes() -> frozenset[bytes]:
+    return frozenset(
+        prefix for prefix, (_, _, model) in _readers().items() if model is models.SandboxRecord
+    )
+
+
+def is_sandbox(value: bytes | None) -> bool:
+    """Say whether a value is what a replay made, of whatever schema version; decodes nothing."""
+    return value is not None and value[:_HEADER] in _sandbox_prefixes()

@@ -41,6 +41,7 @@ __all__ = [
     "Risk",
     "RiskAssessment",
     "RiskEnvelope",
+    "SandboxRecord",
     "Snapshot",
     "Strategic",
     "StrategicSignal",
@@ -366,6 +367,22 @@ class Snapshot(Struct, frozen=True, gc=False):
     created_at: Count
     sha256: Name
     data: bytes
+
+
+class SandboxRecord(Struct, frozen=True, gc=False):
+    """What a replay made of a record: a type of its own, so that nobody takes it for one of a log.
+
+    `value` is the record that came out, as its stage would have written it; empty where none did.
+    """
+
+    replay_id: Name
+    topic: Name
+    partition: Int
+    offset: Long
+    flow_id: Text
+    agreement: Name
+    made_at: Count
+    value: bytes
 
 
 class DeadLetter(Struct, frozen=True, gc=False, rename={"error_class": "class"}):

@@ -27,7 +27,7 @@ from pipeline.gateway.venue import (
 from pipeline.gateway.worker import GATEWAY_LOG, Gateway
 from pipeline.packets.codec import decode_as, encode
 from pipeline.packets.identity import flow_id
-from pipeline.packets.models import ExecutionPlan, Marker, OrderEvent, Outcome
+from pipeline.packets.models import ExecutionPlan, Marker, OrderEvent, Outcome, SandboxRecord
 from pipeline.packets.vocabulary import FlowState, OrderEventKind, OutcomeKind, Verdict
 from pipeline.settings import load_settings
 from pipeline.testing import ManualClock
@@ -560,3 +560,24 @@ async def test_a_fill_of_more_than_was_ordered_is_a_break() -> None:
     assert len(venue.submitted) == 1
     assert log[-1].reasons == (GatewayReason.RECONCILIATION_BREAK,)
     await owner.end()
+
+
+async def test_a_replayed_plan_is_refused_by_its_type(caplog: pytest.LogCaptureFixture) -> None:
+    """A plan in a sandbox's wrapping reaches no venue, is said aloud, and holds nobody up."""
+    log: list[OrderEvent] = []
+    venue = FakeVenue()
+    owner = Owner(log, venue)
+    marker, replayed, live = _log(_plan(1), _plan(2))
+    wrapped = SandboxRecord("r1", PLANS[0], 0, 1, "flow", "identical", PLANNED_AT, replayed)
+    await owner.read(marker, encode(wrapped), _first(live))
+    await owner.settle()
+
+    assert [_plan(2).execution.orders[0].client_order_id] == venue.submitted  # type: ignore[union-attr]
+    assert "sandbox_refused at=cascade.execution[0]@1" in caplog.text
+    assert 3 == owner.resume
+
+
+def _first(value: bytes) -> bytes:
+    """Return a plan as the first record of its log."""
+    made = decode_as(value, ExecutionPlan)
+    return encode(replace(made, journal=replace(made.journal, log_sequence=0)))

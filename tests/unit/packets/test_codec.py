@@ -75,6 +75,21 @@ def test_truncated_bytes_are_malformed(model: type[msgspec.Struct]) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
+def test_the_same_damage_has_the_same_words(model: type[msgspec.Struct]) -> None:
+    """What is wrong goes into a record, and a replay must come to the same record."""
+    value = codec.encode(full(model))
+    for length in range(len(value)):
+        first, second = _complaint(value[:length]), _complaint(value[:length])
+        assert (first, False) == (second, "0x" in first)
+
+
+def _complaint(value: bytes) -> str:
+    with pytest.raises(MalformedPacket) as caught:
+        codec.decode(value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
 def test_trailing_bytes_are_malformed(model: type[msgspec.Struct]) -> None:
     """A value with a byte too many is refused as malformed."""
     with pytest.raises(MalformedPacket, match="1 over"):
