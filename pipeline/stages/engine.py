@@ -13,15 +13,14 @@ Per round and owned partition:
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Struct
 
 from pipeline.control.state import ControlView
-from pipeline.errors import InvalidPacket, OwnershipLost, RecordTooLarge
-from pipeline.packets.codec import encode
+from pipeline.errors import OwnershipLost, spelled
 from pipeline.packets.models import Envelope
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.policies.breaker import Breaker
@@ -85,7 +84,9 @@ class StageEngine:
         self._control = control
         self._settings = settings
         self._intake = Intake(route, settings)
-        self._writer = RecordWriter(route, host.owner, host.build, settings.account)
+        self._writer = RecordWriter(
+            route, host.owner, host.build, settings.account, settings.record_max_bytes
+        )
         self._jitter = jitter or random.Random()
         self.breaker = Breaker(*settings.breaker(route.stage))
 
@@ -176,7 +177,7 @@ class StageEngine:
             self.breaker.succeeded()
             self._add(batch, each, item, attempt)
             return
-        detail = f"after {retries} of {limit} retries: {error!r}"
+        detail = f"after {retries} of {limit} retries: {spelled(error)}"
         fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, Fate.POLICY_FAILED, detail=detail)
         self._add(batch, each, Draft(outcome=fate), retries)
 
@@ -216,31 +217,11 @@ class StageEngine:
         journal = self._writer.journal(
             each, ownership.sequence + 1, ownership.epoch, position, batch.control
         )
-        if isinstance(item, Note):
-            record = item.model(journal=journal, **item.fields)
-            return record, encode(record)
         finished = max(self._host.clock.now_us(), batch.started)
+        started = batch.started
         if self._settings.clock == "event":
             started = finished = each.now
-        else:
-            started = batch.started
-        record = self._writer.record(each, item, journal, retries, started, finished)
-        try:
-            return record, self._encoded(record, _carried(each, record))
-        except (RecordTooLarge, InvalidPacket) as error:
-            reason = Fate.TOO_LARGE if isinstance(error, RecordTooLarge) else Fate.POLICY_FAILED
-            stage = self._route.stage
-            fate = seal(OutcomeKind.DEAD_LETTERED, stage, reason, detail=str(error))
-            record = self._writer.minimal(each, fate, journal, started, finished)
-            return record, encode(record)
-
-    def _encoded(self, record: Struct, parts: Mapping[str, bytes]) -> bytes:
-        value = encode(record, parts)
-        if len(value) > self._settings.record_max_bytes:
-            raise RecordTooLarge(
-                f"Expected a record up to {self._settings.record_max_bytes} bytes, was {len(value)}"
-            )
-        return value
+        return self._writer.written(each, item, journal, retries, started, finished)
 
     def _note_dead(self, batch: _Batch, each: Input, record: Any) -> None:
         envelope: Envelope | None = getattr(record, "envelope", None)
@@ -280,16 +261,6 @@ def zip_strict(items: Iterator[Item], inputs: Sequence[Input]) -> Iterator[Item]
         yield item
     if count != len(inputs):
         raise _Bug(f"Expected {len(inputs)} drafts, was {count}")
-
-
-def _carried(each: Input, record: Struct) -> dict[str, bytes]:
-    """Return the bytes of the parts that the record carries over unchanged."""
-    packet = each.packet
-    return {
-        name: part
-        for name, part in each.parts.items()
-        if getattr(record, name, None) is getattr(packet, name)
-    }
 
 
 def _key(record: Any, each: Input) -> bytes | None:

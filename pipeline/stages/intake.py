@@ -95,7 +95,7 @@ class Intake:
             if offset < start:
                 continue
             if reader is None:
-                yield self._input(where, message, -1, -1, _NO_LOG, received, now)
+                yield self._of(where, message, -1, -1, _NO_LOG, received, now)
                 continue
             value = message.value()
             if is_marker(value):
@@ -104,9 +104,9 @@ class Intake:
             head = journal_head(value)
             prior = (reader.epoch, reader.sequence)
             if head is not None and reader.accepts(offset, head.epoch, head.sequence):
-                yield self._input(where, message, head.epoch, head.sequence, prior, received, now)
+                yield self._of(where, message, head.epoch, head.sequence, prior, received, now)
 
-    def _input(
+    def _of(
         self,
         where: TopicAndPartition,
         message: Message,
@@ -116,12 +116,34 @@ class Intake:
         received: int,
         now: int,
     ) -> Input:
+        return self.read(
+            where, offset_of(message), message.timestamp()[1], message.key(), message.value(),
+            epoch, sequence, prior, received, now,
+        )  # fmt: skip
+
+    def read(
+        self,
+        where: TopicAndPartition,
+        offset: int,
+        timestamp_ms: int,
+        key: bytes | None,
+        value: bytes | None,
+        epoch: int,
+        sequence: int,
+        prior: tuple[int, int],
+        received: int,
+        now: int,
+    ) -> Input:
+        """Return a record as the stage's input: decoded, its fate sealed where nothing is decided.
+
+        The arguments are the fields of `Input`.
+        """
         packet: Struct | None = None
         parts: Mapping[str, bytes] = {}
         error: PoisonError | None = None
         fate: Outcome | None = None
         try:
-            packet, parts = decode_with_parts(message.value())
+            packet, parts = decode_with_parts(value)
             now = self._now(packet, now)
             fate = self._fate(packet, now)
         except PoisonError as poison:
@@ -130,8 +152,8 @@ class Intake:
             reason = Fate.ROUTING if isinstance(poison, RoutingError) else reason
             fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, reason, detail=str(poison))
         return Input(
-            where[0], where[1], offset_of(message), epoch, sequence, prior, message.timestamp()[1],
-            received, now, message.key(), message.value(), packet, error, fate, parts,
+            where[0], where[1], offset, epoch, sequence, prior, timestamp_ms,
+            received, now, key, value, packet, error, fate, parts,
         )  # fmt: skip
 
     def _now(self, packet: Struct, now: int) -> int:

@@ -90,6 +90,11 @@ class RiskLogic:
         """Name of the stage."""
         return _STAGE
 
+    @property
+    def settings(self) -> RiskSettings:
+        """The limits."""
+        return self._settings
+
     def initial(self) -> RiskState:
         """Return the state before the first record: the accounts with their first cash."""
         return RiskState.initial(self._settings)
