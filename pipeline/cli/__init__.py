@@ -22,6 +22,7 @@ _COMMANDS = {
     "flow": ("pipeline.cli.flow:command", "Show a flow from market data to fill."),
     "metrics": ("pipeline.cli.metrics:command", "Say how fast the cascade is."),
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
+    "replay": ("pipeline.cli.replay:command", "Run the past through the same code again."),
     "run": ("pipeline.cli.run:command", "Run workers under supervision."),
     "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
     "status": ("pipeline.cli.status:command", "Say how the cascade is."),

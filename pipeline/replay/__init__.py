@@ -1,4 +1,4 @@
-"""Looking back: dead letters, and later the replay of logs."""
+"""Looking back: flows, replays of logs, what-ifs, post-mortems, dead letters."""
 
 from pipeline.replay.dead_letters import (
     Coordinates,

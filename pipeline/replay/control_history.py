@@ -36,6 +36,7 @@ class ControlHistory:
             machine.apply(entry.command, entry.epoch, entry.appended_at)
             self._views[machine.epoch] = machine.view(current=True)
         self.refused = dict(machine.refused)
+        self._self_halted: dict[int, ControlView] = {}
 
     @classmethod
     def read(cls, settings: Settings) -> Self:
@@ -88,5 +89,8 @@ class ControlHistory:
         view = self.at(journal.control_epoch)
         if not journal.halted or view.trading_state is TradingState.HALTED:
             return view
-        reason = "halted by the worker itself: its latch, or no sight of the control log"
-        return replace(view, trading_state=TradingState.HALTED, current=False, reason=reason)
+        if (known := self._self_halted.get(view.epoch)) is None:
+            reason = "halted by the worker itself: its latch, or no sight of the control log"
+            known = replace(view, trading_state=TradingState.HALTED, current=False, reason=reason)
+            self._self_halted[view.epoch] = known
+        return known

@@ -13,7 +13,7 @@ from pipeline.transport import snapshots
 from pipeline.transport.journal import LogSpec
 from pipeline.transport.log import START, LogReader, Position
 
-__all__ = ["LOGS", "LogStart", "accepted", "start_before"]
+__all__ = ["LOGS", "LogStart", "accepted", "snapshots_within", "start_before"]
 
 LOGS: dict[str, LogSpec] = {
     spec.log: spec for spec in (*(route.spec for route in ROUTES.values()), GATEWAY_LOG)
@@ -86,6 +86,32 @@ def accepted(
             entry.offset, head.epoch, head.sequence
         ):
             yield entry
+
+
+def snapshots_within(
+    reader: TopicReader, place: tuple[str, int], first_ms: int, sequences: tuple[int, int]
+) -> dict[int, str]:
+    """Return the hash of the state in each snapshot of a log, by the sequence of its last record.
+
+    Args:
+        reader: Reads.
+        place: The log and its partition.
+        first_ms: When the first record was appended, milliseconds since the Unix epoch.
+        sequences: First and last log sequence that are of interest.
+    """
+    topic, partition = place
+    name = LOGS[topic].snapshots
+    start = reader.offset_at(name, partition, first_ms * _MS)
+    _, end = reader.bounds(name, partition)
+    found: dict[int, str] = {}
+    for entry in reader.read(name, partition, start, end):
+        part = _part(entry)
+        if part is None or part.log_sequence < sequences[0]:
+            continue
+        if part.log_sequence > sequences[1]:
+            break
+        found[part.log_sequence] = part.sha256
+    return found
 
 
 def _nearest(
