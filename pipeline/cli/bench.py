@@ -279,6 +279,23 @@ def isolate_command(mode: str, rate: float, seconds: float, **given: Any) -> Non
     )
 
 
+@command.command("replay")
+@_shared
+@click.option("--packets", type=click.IntRange(min=100), default=10_000, show_default=True)
+@click.option("--rate", type=float, default=100.0, show_default=True, help="What real time is.")
+def replay_command(packets: int, rate: float, **given: Any) -> None:
+    """Replay 10,000 packets: no divergence, 10 x real time, no order; then with a limit changed."""
+    from pipeline.bench.replay import Replayed, replay
+
+    found: list[Replayed] = []
+    _run(
+        "replay",
+        given,
+        lambda lab: replay(lab, packets, rate, found),
+        lambda: {"replays": [each.to_dict() for each in found]},
+    )
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(each) for each in text.split(",")]
