@@ -118,6 +118,7 @@ _SPECIFIED = {
     "hand_over": RecoveryAction.MANUAL_INTERVENTION,
 }
 _LOOK_S = 0.5
+_ILL_S = 1.5
 _OF_POLICIES = frozenset({"fall_back", "open_breaker", "reset_breaker"})
 
 
@@ -166,24 +167,42 @@ class _Command:
     live: Looks
 
     def __call__(self, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
-        scope = _scope(self.name, step.system)
-        result = self.give(
+        ill = set(event.affected_systems) & set(STAGES)
+        request_id = str(step.parameters.get(REQUEST_ID, ""))
+        first_s = min(_ILL_S, step.timeout) if ill and request_id else step.timeout
+        result = self._give(step, event, request_id, first_s)
+        detail = f"{self.kind} {result.command.scope}: {result}"
+        if result.missing and set(result.missing) <= ill:
+            # What is ill cannot answer. As long as it writes nothing, it does not go against it.
+            seen = [self.live.quiet(each) for each in result.missing]
+            detail = f"{detail}; {', '.join(each.seen for each in seen)}"
+            if all(each.met for each in seen):
+                return StepResult(step, True, detail, result.epoch)
+        if result.missing and first_s < step.timeout:
+            # The same command, under its id: only its answers are waited for.
+            result = self._give(step, event, request_id, step.timeout - first_s, resumed=True)
+            detail = f"{self.kind} {result.command.scope}: {result}"
+        return StepResult(step, result.in_force, detail, result.epoch)
+
+    def _give(
+        self,
+        step: RecoveryStep,
+        event: EmergencyEvent,
+        request_id: str,
+        timeout_s: float,
+        *,
+        resumed: bool = False,
+    ) -> CommandResult:
+        return self.give(
             self.kind,
-            scope,
+            _scope(self.name, step.system),
             author=step.parameters.get("author", self.author),
             reason=_reason(step, event),
             lifts_epoch=int(step.parameters.get("lifts_epoch", -1)),
-            timeout_s=step.timeout,
-            command_id=str(step.parameters.get(REQUEST_ID, "")),
-            resumed=bool(step.parameters.get(RESUMED)),
+            timeout_s=timeout_s,
+            command_id=request_id,
+            resumed=resumed or bool(step.parameters.get(RESUMED)),
         )
-        detail = f"{self.kind} {scope}: {result}"
-        if result.in_force or not set(result.missing) <= set(event.affected_systems):
-            return StepResult(step, result.in_force, detail, result.epoch)
-        # What is ill cannot answer. As long as it writes nothing, it does not go against it either.
-        seen = [self.live.quiet(each) for each in result.missing]
-        detail = f"{detail}; {', '.join(each.seen for each in seen)}"
-        return StepResult(step, all(each.met for each in seen), detail, result.epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 | type | its sign | said to have another cause, and so no sign of this, where |
 |---|---|---|
 | SYSTEM_FAILURE | a system falls silent, a group is empty, a worker ends, a policy fails | several fall silent at once |
-| CASCADE_BREAKDOWN | packets enter and none leaves | a system is gone or fenced off |
-| PERFORMANCE_DEGRADATION | p95 of the latency above its target | the cascade was disturbed of late, or records queue |
+| CASCADE_BREAKDOWN | packets enter and none leaves | the cascade was disturbed of late |
+| PERFORMANCE_DEGRADATION | p95 of the latency above its target | as there, or records queue |
 | SECURITY_BREACH | records of unknown writers, sandbox plans, commands without the right | - |
 | DATA_CORRUPTION | records that are no packets | - |
 | NETWORK_PARTITION | the broker is silent; several systems fall silent at once though their processes run | - |
-| RESOURCE_EXHAUSTION | memory, disk or queues fill | for queues: as for latency |
+| RESOURCE_EXHAUSTION | memory, disk or queues fill | for queues: as there |
 | COORDINATION_FAILURE | requests are not answered in full | a system is gone |
 | VALIDATION_FAILURE | packets break rules | - |
 
@@ -115,8 +115,9 @@ def _cascade_breakdown(
     seen: Observation, limits: DetectionSettings, target_ms: float
 ) -> Iterator[Sign]:
     del target_ms
-    explained = seen.lost or seen.gone or seen.fenced or seen.broker_silent_s > _ANSWERS_S
-    if explained or min(seen.standstill_s, seen.undisturbed_s) < limits.standstill:
+    if seen.standstill_s < limits.standstill or seen.broker_silent_s > _ANSWERS_S:
+        return
+    if not _settled(seen, limits):  # whoever takes over takes that long
         return
     where = f", {seen.stuck} works nothing off" if seen.stuck else ""
     said = f"packets enter and none has left for {seen.standstill_s:.1f} s{where}"

@@ -201,7 +201,8 @@ class Observer:
             lost = self._lost(workers, now_s)
             gone = self._gone(now_s)
             instances = self._instances()
-            facts = (lost and [each.instance for each in lost], gone, instances, fences.stages)
+            processes = frozenset((each.name, each.pid) for each in workers)
+            facts = (lost and [each.instance for each in lost], gone, instances, processes)
             starting = any(self._starting_unheard(each, now_s) for each in POLICIES)
             quiet = facts == self._facts and not (lost or gone or fences.stages or starting)
             self._facts = facts
@@ -282,14 +283,26 @@ class Observer:
         return {each.__name__: each for each in (self.heard, self.clear)}
 
     def heard(self, system: str) -> Finding:
-        """Look whether a system sends heartbeats; the gateway, whether its group has a member."""
+        """Look whether a system sends heartbeats; the gateway, whether its group has a member.
+
+        Where supervisors know its processes, only those count: one that was killed is live for
+        some seconds more as far as heartbeats tell.
+        """
         scope = scope_of(system)
         name = scope.name if scope else system
         if name not in POLICIES and name in STAGES:
             count = self._live.workers().get(name, 0)
         else:
-            count = len(self._service.directory.members(name, self._service.monotonic()))
+            count = self._heard(name)
         return Finding(count > 0, f"{count} instances of {name} are heard of")
+
+    def _heard(self, system: str) -> int:
+        members = self._service.directory.members(system, self._service.monotonic())
+        known = [each for each in self._supervisors.workers() if system in each.stages]
+        if not known:
+            return len(members)
+        pids = {f"-{each.pid}-" for each in known if each.pid is not None}
+        return sum(any(pid in each.said.instance for pid in pids) for each in members)
 
     def clear(self, sign: str) -> Finding:
         """Look whether a sign is no longer there: `TYPE`, or `TYPE/SUBJECT` of one subject.

@@ -31,9 +31,9 @@ from pipeline.packets.events import (
 
 __all__ = ["Draft", "draft_of", "plan_of"]
 
-_RESTART_S = 15.0
+_RESTART_S = 20.0
 _REROUTE_S = 25.0
-_GAP_S = 10.0
+_GAP_S = 20.0
 _WAIT_S = 20.0
 _SERIOUS = frozenset({EmergencyLevel.CRITICAL, EmergencyLevel.EMERGENCY})
 
@@ -162,7 +162,9 @@ def _resource_exhaustion(case: _Case) -> Draft:
 def _performance_degradation(case: _Case) -> Draft:
     if not case.stages or not case.serious:
         return _watched(case)
-    steps = tuple(RecoveryStep("reroute", each, timeout=_REROUTE_S) for each in case.stages)
+    steps = tuple(
+        RecoveryStep("reroute", each, timeout=_REROUTE_S, seen="heard") for each in case.stages
+    )
     return Draft(steps, (*_back(case.stages), case.clear))
 
 

@@ -151,12 +151,12 @@ class ExitTally:
 
     def take(self, workers: Iterable[WorkerSeen], now_s: float) -> None:
         """Take the workers as supervisors announce them now."""
+        # What was there before the first look is no news: it may be hours old.
+        since_s = now_s if self._workers else float("-inf")
         for each in workers:
             known = self._workers.get(each.name)
             if known is None:
-                # What was before is no news: it may be hours old.
-                long_ago_s = float("-inf")
-                self._workers[each.name] = _Worker(each.exits, each.pid, each.stages, long_ago_s)
+                self._workers[each.name] = _Worker(each.exits, each.pid, each.stages, since_s)
                 continue
             for _ in range(max(0, each.exits - known.exits)):
                 self._exits.append((now_s, each.name))

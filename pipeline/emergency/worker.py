@@ -43,6 +43,8 @@ SYSTEM = "emergency"
 """As what emergency workers are announced, and the author of what they do."""
 
 _AT_ONCE = 9
+# A plan's second attempt may take as long as the first one was to.
+_PATIENCE = 2.0
 _TRIES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 _COURSES = (
     EmergencyCourse.CONTAINED,
@@ -287,7 +289,8 @@ class EmergencyWorker:
         """Recover from an emergency, or hand it over."""
         found = self._response.sync().find(event_id)
         subject = str(found.context.get("subject", ""))
-        plan = plan_of(found.event, subject, self._response.registry, self._timeout_s)
+        timeout_s = self._timeout_s * _PATIENCE
+        plan = plan_of(found.event, subject, self._response.registry, timeout_s)
         if plan is None:
             self._response.escalate(event_id, "no plan is known for it, people have to act")
             return

@@ -48,7 +48,7 @@ def suite_settings(settings: Settings) -> Settings:
     """Return settings whose thresholds this machine stays below while nothing is wrong."""
     detection = settings.detection.model_copy(
         update={
-            "settle": 6.0,
+            "settle": 8.0,
             "window": 6.0,
             "worker_memory_mb": 350.0,
             "least_requests": 4,

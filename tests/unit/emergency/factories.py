@@ -39,7 +39,7 @@ class MemoryCascade:
     Attributes:
         machine: What its control log says.
         given: All commands, in order.
-        deaf: How many of the next commands no worker acknowledges.
+        deaf: How often in a row no worker acknowledges a command, the next ones.
         broken: Whether the control log cannot be written.
         blind: Whether what is in force is not seen on the live cascade.
         silent: Whether its stages write nothing.
@@ -74,7 +74,7 @@ class MemoryCascade:
             raise BrokerUnavailable("Expected a broker, was none")
         if command_id and command_id in (ids := [each.command_id for each in self.given]):
             epoch = ids.index(command_id)
-            return CommandResult(self.given[epoch], epoch, (), {}, 0.0)
+            return self._result(self.given[epoch], epoch)
         command = ControlCommand(
             command_id or "c", kind, scope, author, reason, NOW_US, 0, lifts_epoch
         )
@@ -83,6 +83,9 @@ class MemoryCascade:
             raise UsageError(refusal)
         self.given.append(command)
         self.machine.apply(command, epoch)
+        return self._result(command, epoch)
+
+    def _result(self, command: ControlCommand, epoch: int) -> CommandResult:
         self.deaf -= 1
         return CommandResult(command, epoch, (), {"tactical": 1} if self.deaf >= 0 else {}, 0.0)
 

@@ -187,7 +187,7 @@ def test_few_make_no_rate(seen: Observation) -> None:
         (replace(CALM, packets=_packets(p95_ms=900.0)), {"undisturbed_s": 5.0}),
         (replace(CALM, packets=_packets(p95_ms=900.0)), {"fenced": True}),
         (replace(CALM, waiting={"risk": 9000}), {"undisturbed_s": 5.0}),
-        (replace(CALM, standstill_s=60.0), {"undisturbed_s": 2.0}),
+        (replace(CALM, standstill_s=60.0), {"undisturbed_s": 5.0}),
         (replace(CALM, standstill_s=60.0), {"fenced": True}),
     ],
 )

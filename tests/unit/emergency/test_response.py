@@ -94,8 +94,8 @@ def test_a_critical_system_failure_is_contained(bench: _Bench) -> None:
 
 
 def test_what_is_not_acknowledged_is_tried_again(bench: _Bench) -> None:
-    """A worker that does not answer at once may at the second time."""
-    bench.cascade.deaf = 1
+    """A worker that answers neither soon nor late may to the second command."""
+    bench.cascade.deaf = 2
     response = bench.response()
     event_id = response.declare(_declared())
     assert ["ISOLATE stage:tactical"] * 2 == bench.cascade.commands
@@ -274,3 +274,12 @@ def test_people_are_handed_what_no_plan_mends(bench: _Bench) -> None:
     result = action(RecoveryStep("hand_over", parameters={"why": "look at it"}), event)
     assert (True, "told people") == (result.done, result.detail)
     eventually(lambda: any("look at it" in each.body for each in bench.told))
+
+
+def test_a_late_acknowledgement_needs_no_second_command(bench: _Bench) -> None:
+    """Where the system that is ill goes on writing, its answer is waited for."""
+    bench.cascade.deaf = 1
+    response = bench.response()
+    event_id = response.declare(_declared())
+    assert ["ISOLATE stage:tactical"] == bench.cascade.commands
+    assert response.ledger.find(event_id).event.course is EmergencyCourse.CONTAINED

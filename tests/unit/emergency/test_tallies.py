@@ -90,6 +90,9 @@ def test_a_worker_is_starting_for_some_seconds_after_its_process_is_new() -> Non
     exits.take([WorkerSeen("risk", ("risk",), 2)], 5.0)
     assert [True, False] == [exits.starting("risk", at, 15.0) for at in (19.0, 21.0)]
     assert not exits.starting("tactical", 6.0, 15.0)
+    standby = [WorkerSeen("risk", ("risk",), 2), WorkerSeen("tactical-2", ("tactical",), 3)]
+    exits.take(standby, 7.0)
+    assert exits.starting("tactical", 8.0, 15.0)
 
 
 def test_who_writes_what_a_stage_reads() -> None:
