@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         folder = item.path.relative_to(_TESTS).parts[0]
-        if folder in {"integration", "faults"}:
+        if folder in {"integration", "faults", "emergencies"}:
             item.add_marker(folder)
         elif "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker("integration")

@@ -28,7 +28,7 @@ from pipeline.control.scope import STAGES, Scope, ScopeKind
 from pipeline.control.state import TradingStateMachine
 from pipeline.emergency.commands import Commander
 from pipeline.emergency.contacts import Contact, ContactBook, Delivery
-from pipeline.emergency.ledger import Emergency
+from pipeline.emergency.ledger import Emergency, figures_of
 from pipeline.emergency.live import LiveCascade
 from pipeline.emergency.plans import Criterion, PlanResult, RecoveryPlan, RecoveryStep, StepResult
 from pipeline.emergency.response import Declaration, EmergencyResponse
@@ -72,6 +72,10 @@ class EmergencyStatus(Struct, frozen=True):
             the first.
         recovery_times: From the cause to the recovery that was seen, seconds, of each emergency
             that a plan has recovered, by id.
+        emergency_workers: How many emergency workers are live; one of them acts, and with none
+            nothing is detected.
+        figures: How many emergencies there were and how they went, see
+            `pipeline.emergency.ledger.figures_of`.
         emergency_contacts_notified: Contacts that were told of an active emergency, by name.
         trading_state: ACTIVE, REDUCING or HALTED, as the control log says.
     """
@@ -86,6 +90,8 @@ class EmergencyStatus(Struct, frozen=True):
     emergency_contacts_notified: tuple[str, ...]
     trading_state: TradingState
     recovery_times: dict[str, float] = {}
+    emergency_workers: int = 0
+    figures: dict[str, float] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -290,6 +296,8 @@ class EmergencyCascadeProtocols:
                 for each in ledger.all
                 if (seconds := each.seconds_to(EmergencyCourse.RECOVERED)) is not None
             },
+            emergency_workers=self._live.emergency_workers(),
+            figures=dict(figures_of(ledger.all)),
         )
 
     # -- contacts --------------------------------------------------------------------------------

@@ -19,14 +19,14 @@ from pipeline.settings import Settings, load_settings
 __all__ = ["emergency_app"]
 
 
-class _NoKafka(BootStrategy):  # type: ignore[misc]  # Faust ships no types
+class _NoKafka(BootStrategy):
     """Starts neither Faust's consumer and producer nor a web server."""
 
     enable_kafka = False
     enable_web = False
 
 
-class _EmergencyApp(faust.App):  # type: ignore[misc]  # Faust ships no types
+class _EmergencyApp(faust.App):
     BootStrategy = _NoKafka
 
     async def on_start(self) -> None:
@@ -59,17 +59,17 @@ def emergency_app(settings: Settings | None = None) -> Any:
     )
     worker = EmergencyWorker(settings)
 
-    @app.on_before_configured.connect  # type: ignore[untyped-decorator]  # Faust ships no types
+    @app.on_before_configured.connect
     def _quiet(*_: Any, **__: Any) -> None:
         # At its own level Faust sets the root logger to DEBUG while it shows a spinner.
         logging.getLogger().setLevel(settings.log_level)
 
-    @app.task  # type: ignore[untyped-decorator]  # Faust ships no types
+    @app.task
     async def _begin(app: Any) -> None:
         del app
         worker.start()
 
-    @app.on_before_shutdown.connect  # type: ignore[untyped-decorator]  # Faust ships no types
+    @app.on_before_shutdown.connect
     async def _end(*_: Any, **__: Any) -> None:
         await asyncio.to_thread(worker.close)
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,15 @@ from pipeline.errors import UsageError
 from pipeline.events import Received
 from pipeline.packets.events import EmergencyCourse, EmergencyEvent
 
-__all__ = ["TOPIC", "Emergency", "Ledger"]
+__all__ = ["TOPIC", "Emergency", "Ledger", "figures_of"]
 
 TOPIC = "cascade.emergency"
 
+_COURSES = (
+    EmergencyCourse.CONTAINED,
+    EmergencyCourse.RECOVERED,
+    EmergencyCourse.ESCALATED,
+)
 _SETTLED = frozenset({EmergencyCourse.RECOVERED, EmergencyCourse.ESCALATED})
 
 
@@ -125,6 +131,26 @@ class Ledger:
     def active(self) -> tuple[Emergency, ...]:
         """Those that are not over."""
         return tuple(each for each in self.all if each.active)
+
+
+def figures_of(emergencies: tuple[Emergency, ...]) -> Mapping[str, float]:
+    """Return how many emergencies there were and how they went, for the metrics."""
+    figures: Counter[str] = Counter()
+    for course in _COURSES:
+        figures[str(course).lower()] = sum(each.passed(course) for each in emergencies)
+    times = [
+        seconds
+        for each in emergencies
+        if (seconds := each.seconds_to(EmergencyCourse.RECOVERED)) is not None
+    ]
+    found = {
+        "declared": float(len(emergencies)),
+        "active": float(sum(each.active for each in emergencies)),
+        **{name: float(count) for name, count in figures.items()},
+    }
+    if times:
+        found |= {"last_recovery_s": times[-1], "slowest_recovery_s": max(times)}
+    return found
 
 
 def _object(text: str) -> Mapping[str, Any]:

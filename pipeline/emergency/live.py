@@ -22,6 +22,7 @@ __all__ = ["LiveCascade", "log_of"]
 _APART_S = 0.5
 _ASK_S = 5.0
 _AGE_S = 2.0
+_EMERGENCY = "emergency"
 
 
 def log_of(stage: str) -> str:
@@ -56,12 +57,18 @@ class LiveCascade:
 
     def workers(self) -> Mapping[str, int]:
         """Return the live workers by stage."""
+        return self._counter().count(STAGES, _ASK_S)
+
+    def emergency_workers(self) -> int:
+        """Return how many emergency workers are live."""
+        return self._counter().count((_EMERGENCY,), _ASK_S).get(_EMERGENCY, 0)
+
+    def _counter(self) -> LiveWorkers:
         settings = self._bus.connect()
         with self._lock:
             if self._workers is None:
                 self._workers = LiveWorkers(settings)
-            workers = self._workers
-        return workers.count(STAGES, _ASK_S)
+            return self._workers
 
     def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end offsets of a topic by partition.

@@ -10,8 +10,7 @@
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline import __version__
@@ -22,7 +21,7 @@ from pipeline.coordination.vocabulary import Role
 from pipeline.emergency.commands import Commander
 from pipeline.emergency.contacts import Contact, ContactBook
 from pipeline.emergency.detectors import Sign, detect
-from pipeline.emergency.ledger import Emergency
+from pipeline.emergency.ledger import Emergency, figures_of
 from pipeline.emergency.live import LiveCascade
 from pipeline.emergency.observer import Observer
 from pipeline.emergency.office import Office
@@ -35,7 +34,7 @@ from pipeline.events import EventBus
 from pipeline.packets.events import EmergencyCourse
 from pipeline.settings import Settings
 
-__all__ = ["SYSTEM", "EmergencyWorker", "figures_of"]
+__all__ = ["SYSTEM", "EmergencyWorker"]
 
 _logger = logging.getLogger(__name__)
 
@@ -46,35 +45,10 @@ _AT_ONCE = 9
 # A plan's second attempt may take as long as the first one was to.
 _PATIENCE = 2.0
 _TRIES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-_COURSES = (
-    EmergencyCourse.CONTAINED,
-    EmergencyCourse.RECOVERED,
-    EmergencyCourse.ESCALATED,
-)
 
 
 class _OutOfOffice(UsageError):
     """Another emergency worker acts now."""
-
-
-def figures_of(emergencies: tuple[Emergency, ...]) -> Mapping[str, float]:
-    """Return how many emergencies there were and how they went, for the metrics."""
-    figures: Counter[str] = Counter()
-    for course in _COURSES:
-        figures[str(course).lower()] = sum(each.passed(course) for each in emergencies)
-    times = [
-        seconds
-        for each in emergencies
-        if (seconds := each.seconds_to(EmergencyCourse.RECOVERED)) is not None
-    ]
-    found = {
-        "declared": float(len(emergencies)),
-        "active": float(sum(each.active for each in emergencies)),
-        **{name: float(count) for name, count in figures.items()},
-    }
-    if times:
-        found |= {"last_recovery_s": times[-1], "slowest_recovery_s": max(times)}
-    return found
 
 
 class EmergencyWorker:

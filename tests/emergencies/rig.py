@@ -41,7 +41,7 @@ _WAIT_S = 60.0
 _LOOK_S = 0.1
 # Until then tactical's windows of 60 bars for five symbols are full, and it decides.
 _WARM = 400
-_PROXIED = ("tactical", "risk")
+_PROXIED = ("risk", "execution")
 
 
 def suite_settings(settings: Settings) -> Settings:
@@ -55,7 +55,7 @@ def suite_settings(settings: Settings) -> Settings:
             "latency_critical": 1.0,
         }
     )
-    performance = settings.performance.model_copy(update={"target_latency_ms": 4000.0})
+    performance = settings.performance.model_copy(update={"target_latency_ms": 3000.0})
     return settings.model_copy(
         update={
             "cascade_timeout_ms": _TIMEOUT_MS,
@@ -68,8 +68,7 @@ def suite_settings(settings: Settings) -> Settings:
 class EmergencyRig:
     """A namespace with its workers, the emergency worker among them.
 
-    Tactical is the faulty one, and it and risk reach the broker through a proxy each; standbys of
-    them do not.
+    Tactical is the faulty one; risk and execution reach the broker through a proxy each.
 
     Args:
         settings: Broker, namespace and home.
@@ -131,7 +130,7 @@ class EmergencyRig:
             assert spec.command[0] == sys.executable
             env = shutil.which("env") or "/usr/bin/env"
             behind = (env, f"CASCADE_BROKER={proxy.address}", *spec.command)
-            specs[stage] = replace(spec, command=behind, standby=spec.command)
+            specs[stage] = replace(spec, command=behind)
         return list(specs.values())
 
     def _publish(self) -> None:

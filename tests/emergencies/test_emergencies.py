@@ -102,7 +102,7 @@ def test_network_partition(rig: EmergencyRig, verdict: Verdict) -> None:
     verdict.contained(EmergencyType.NETWORK_PARTITION)
     for proxy in rig.proxies.values():
         proxy.reset()
-    verdict.give(EmergencyType.NETWORK_PARTITION, "tactical and risk cut off from the broker")
+    verdict.give(EmergencyType.NETWORK_PARTITION, "risk and execution cut off from the broker")
 
 
 def test_resource_exhaustion(rig: EmergencyRig, verdict: Verdict) -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.emergency.ledger import Emergency
+from pipeline.emergency.ledger import Emergency, figures_of
 from pipeline.emergency.plans import Criterion, RecoveryPlan, RecoveryStep
 from pipeline.emergency.response import EmergencyResponse
-from pipeline.emergency.worker import figures_of
 from pipeline.errors import UsageError
 from pipeline.packets.events import EmergencyCourse, EmergencyLevel, EmergencyType
 from tests.unit.control.memory_log import eventually
