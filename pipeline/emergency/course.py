@@ -57,6 +57,10 @@ class LiveView(Protocol):
         """Look whether a system writes nothing."""
         ...
 
+    def released(self, system: str) -> Finding:
+        """Look whether nothing fences a system off."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Declaration:

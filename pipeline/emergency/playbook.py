@@ -10,9 +10,10 @@
 | NETWORK_PARTITION | none of ours to mend: watched until all are heard of again |
 | RESOURCE_EXHAUSTION | a worker with too much memory is restarted; else watched |
 | COORDINATION_FAILURE | a stage that does not answer is restarted; others are watched |
-| VALIDATION_FAILURE | symbols and sources are let back in once their packets keep the rules; a stage falls back to holding every packet, and people are told |
+| VALIDATION_FAILURE | symbols and sources are let back in once their packets keep the rules; a stage falls back to holding every packet |
 
-A halt or a reduction is never taken back by a plan: that is for people.
+A halt or a reduction is never taken back by a plan, nor is a policy put back in: that is for people,
+who are told when a plan has succeeded and something of the kind stands, and when it has failed.
 """  # noqa: E501  # a table
 
 from collections.abc import Callable, Iterable, Mapping
@@ -186,10 +187,9 @@ def _validation_failure(case: _Case) -> Draft:
     stages = case.stages
     if not stages:
         return _data(case)
-    people = RecoveryStep("hand_over", parameters={"why": "a policy's packets break rules"})
     if not case.isolated:  # its breaker is open: it decides nothing
-        return Draft((_wait(case.clear.system, "clear"), people), (case.clear,))
-    steps = (*_fall_back(stages), *_release(stages, isolated=True), people)
+        return _watched(case)
+    steps = (*_fall_back(stages), *_release(stages, isolated=True))
     return Draft(steps, (case.clear, *_back(stages)), _fence(stages, isolated=True))
 
 

@@ -31,7 +31,7 @@ from pipeline.emergency.supervising import Supervisors
 from pipeline.emergency.vigil import Turn, TurnKind, Vigil
 from pipeline.errors import PipelineError, UsageError
 from pipeline.events import EventBus
-from pipeline.packets.events import EmergencyCourse
+from pipeline.packets.events import EmergencyCourse, RecoveryAction
 from pipeline.settings import Settings
 
 __all__ = ["SYSTEM", "EmergencyWorker"]
@@ -42,6 +42,7 @@ SYSTEM = "emergency"
 """As what emergency workers are announced, and the author of what they do."""
 
 _AT_ONCE = 9
+_PEOPLE = (RecoveryAction.MANUAL_INTERVENTION,)
 # A plan's second attempt may take as long as the first one was to.
 _PATIENCE = 2.0
 _TRIES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
@@ -235,7 +236,7 @@ class EmergencyWorker:
             affected_systems=sign.systems,
             description=sign.description,
             context={**sign.figures, "subject": sign.subject, "since_us": since_us},
-            recovery_actions=draft.recovery_actions if draft else (),
+            recovery_actions=draft.recovery_actions if draft else _PEOPLE,
         )
         for pause_s in _TRIES_S:
             try:

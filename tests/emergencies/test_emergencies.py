@@ -145,4 +145,6 @@ def test_validation_failure(rig: EmergencyRig, verdict: Verdict) -> None:
         found = verdict.give(
             EmergencyType.VALIDATION_FAILURE, "tactical states wrong probabilities"
         )
-    assert {"hand_over *"} <= set(found.actions)
+    assert "fall_back tactical" in found.actions
+    status = rig.protocols.get_emergency_status()
+    assert "degraded" == status.system_health["tactical"]

@@ -103,13 +103,17 @@ def test_runs_restarts_and_stops_workers(
 def test_the_four_stages_share_a_process_and_die_with_the_run(
     command: Callable[..., Command],
 ) -> None:
-    """With --single one process owns all four logs; `kill -9` of the run leaves no worker."""
+    """With --single one process owns all four logs; `kill -9` of the run leaves no worker.
+
+    The emergency worker and the gateway have a process each.
+    """
     run = command("run", "--single")
     run.wait_for("all stages own their logs")
     for stage in ("strategic", "tactical", "risk", "execution", "gateway"):
         assert f"{stage}: owns partition 0" in run.text
     workers = run.processes()
-    assert 2 == len(workers)
+    assert 3 == len(workers)
+    assert "emergency: started" in run.text
     run.process.kill()
     run.process.wait()
     until(lambda: not any(worker.is_running() for worker in workers), "the end of all workers")

@@ -116,6 +116,10 @@ class MemoryCascade:
         """Look whether a system writes nothing."""
         return Finding(self.silent, f"{system} writes nothing")
 
+    def released(self, system: str) -> Finding:
+        """Look whether nothing fences a system off."""
+        return self._found(not self._fenced(system))
+
     def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end of a topic in memory."""
         return {0: len(self._topics.log_of(topic))}
@@ -125,7 +129,7 @@ class MemoryCascade:
         """What can be seen."""
         return {
             "isolated": lambda system: self._found(self._fenced(system)),
-            "released": lambda system: self._found(not self._fenced(system)),
+            "released": self.released,
             "breaker_open": lambda _: self._found(bool(self.machine.fences.fences.breakers)),
             "alive": lambda _: self._found(True),
             "caught_up": self.caught_up,

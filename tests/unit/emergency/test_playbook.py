@@ -69,8 +69,8 @@ def test_a_plan_releases_what_was_isolated_and_nothing_else() -> None:
         ("DATA_CORRUPTION", "CRITICAL", ["restart", "release"]),
         ("NETWORK_PARTITION", "WARNING", ["wait_for_recovery"]),
         ("COORDINATION_FAILURE", "WARNING", ["restart", "replay_gap"]),
-        ("VALIDATION_FAILURE", "CRITICAL", ["fall_back", "release", "hand_over"]),
-        ("VALIDATION_FAILURE", "WARNING", ["wait_for_recovery", "hand_over"]),
+        ("VALIDATION_FAILURE", "CRITICAL", ["fall_back", "release"]),
+        ("VALIDATION_FAILURE", "WARNING", ["wait_for_recovery"]),
     ],
 )
 def test_what_is_done_about_a_stage(kind: str, level: str, expected: list[str]) -> None:
@@ -106,7 +106,7 @@ def test_a_breach_is_for_people() -> None:
 
 
 def test_the_plans_together_use_each_of_the_specified_actions() -> None:
-    """With what contains at once, all eight are there."""
+    """With what contains at once, and with people where no plan is, all eight are there."""
     planned = {
         action for case in ALL if (draft := draft_of(*case)) for action in draft.recovery_actions
     }
@@ -114,6 +114,7 @@ def test_the_plans_together_use_each_of_the_specified_actions() -> None:
         RecoveryAction.EMERGENCY_SHUTDOWN,
         RecoveryAction.ISOLATE_SYSTEM,
         RecoveryAction.CIRCUIT_BREAKER_OPEN,
+        RecoveryAction.MANUAL_INTERVENTION,
     }
     assert set(RecoveryAction) == planned | at_once
 

@@ -181,3 +181,20 @@ def test_nothing_recovered_has_no_recovery_time(bench: _Bench) -> None:
     figures = figures_of((bench.responses[0].sync().find(event_id),))
     assert not {"last_recovery_s", "slowest_recovery_s"} & figures.keys()
     assert EmergencyType.SYSTEM_FAILURE == bench.responses[0].ledger.all[0].event.emergency_type
+
+
+def test_a_second_attempt_minds_what_the_first_one_has_done(bench: _Bench) -> None:
+    """A stage that was let in at the first attempt is none that could not be let in."""
+    response = bench.response()
+    event_id = response.declare(_declared())
+    event = response.sync().find(event_id).event
+    steps = (*_STEPS, RecoveryStep("hand_over"))  # of which one fails, for want of somebody
+    for contact in response._contacts.contacts:
+        response._contacts.remove(contact.name)
+    plan = response.registry.plan(
+        event, steps, [Criterion("released", "tactical")], plan_id=f"{event_id}/recovery"
+    )
+    result = response.recover(plan)
+    assert 3 == result.attempts
+    assert {True} == {each.done for each in result.steps if each.step.action == "release"}
+    assert ["ISOLATE stage:tactical", "RELEASE stage:tactical"] == bench.cascade.commands

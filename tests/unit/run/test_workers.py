@@ -64,8 +64,9 @@ def test_workers_find_the_settings_of_their_parent(
 ) -> None:
     """What the parent was told by options reaches the workers by their environment."""
     settings = load_settings(
-        broker="localhost:1", namespace="ns", home=tmp_path, clock="event", cascade_timeout_ms=250
-    )
+        broker="localhost:1", namespace="ns", home=tmp_path, clock="event", cascade_timeout_ms=250,
+        detection={"standstill": 7.0, "least_packets": 3},
+    )  # fmt: skip
     environment = child_environment(settings, {"PATH": "/bin"})
     assert "1" == environment["OMP_NUM_THREADS"]
     for name, value in environment.items():
@@ -93,3 +94,10 @@ def test_single_and_paired_exclude_each_other() -> None:
     """Nobody can mean both."""
     with pytest.raises(UsageError, match="--single or --paired"):
         worker_specs(single=True, paired=True)
+
+
+def test_the_emergency_worker_runs_beside_the_stages() -> None:
+    """It has no stage and no log, so that nobody waits for it to own one."""
+    *others, last = worker_specs(["risk"], emergency=True)
+    assert (["risk"], "emergency", ()) == ([s.name for s in others], last.name, last.stages)
+    assert (sys.executable, "-m", "faust", "-A", "pipeline.emergency") == last.command[:5]
