@@ -76,6 +76,15 @@ class Vigil:
         """Begin anew."""
         self._cases.clear()
 
+    def reopen(self, kind: EmergencyType, subject: str) -> None:
+        """Have a sign begin anew if it is still there: people took its emergency for over.
+
+        What counts at once tells of moments that are past, not of a state, so it goes on.
+        """
+        case = self._cases.get((kind, subject))
+        if case is not None and not case.sign.at_once:
+            del self._cases[kind, subject]
+
     def judge(self, signs: Iterable[Sign], now_s: float) -> list[Turn]:
         """Take the signs of one look; return what changed by them."""
         turns = []

@@ -96,6 +96,7 @@ class EmergencyWorker:
         self._office = Office(self._bus.connect)
         self._vigil = Vigil(self._limits)
         self._term: int | None = None
+        self._minded_us = clock.now_us()
         self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="emergency")
         self._lock = threading.Lock()
         self._handled: set[tuple[str, str]] = set()
@@ -160,6 +161,7 @@ class EmergencyWorker:
         if term is not None and term != self._term:
             self._take_over()
             self._term = term
+        self._mind_people()
         signs = detect(seen, self._limits, self._target_ms)
         for turn in self._vigil.judge(signs, seen.at_s):
             since_us = self._clock.now_us() - int((seen.at_s - turn.since_s) * 1e6)
@@ -169,6 +171,14 @@ class EmergencyWorker:
             )  # fmt: skip
             if turn.kind is not TurnKind.OVER:
                 self._hand_on(turn, since_us)
+
+    def _mind_people(self) -> None:
+        """Look anew for what people have taken for over since the last look."""
+        since_us, self._minded_us = self._minded_us, self._clock.now_us()
+        for each in self._response.ledger.all:
+            event = each.event
+            if not each.active and event.author != SYSTEM and event.updated_at > since_us:
+                self._vigil.reopen(event.emergency_type, str(each.context.get("subject", "")))
 
     def _take_over(self) -> None:
         """Go on with what the last holder of the office has begun."""

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipeline.clock import WallClock
 from pipeline.control.writer import ControlWriter, new_command
 from pipeline.emergency.ledger import TOPIC, Emergency, Ledger
 from pipeline.emergency.live import LiveCascade
+from pipeline.errors import UsageError
 from pipeline.events import EventBus
 from pipeline.market import Publisher, open_feed
 from pipeline.packets.events import (
@@ -239,7 +240,8 @@ class EmergencyRig:
     def _well(self) -> bool:
         for emergency in self.ledger.active:
             if emergency.settled:
-                self.protocols.resolve_emergency(emergency.event.event_id, "operator", "suite")
+                with suppress(UsageError):  # the worker has ended it itself meanwhile
+                    self.protocols.resolve_emergency(emergency.event.event_id, "operator", "suite")
         status = self.protocols.get_emergency_status()
         return (
             not self.ledger.active

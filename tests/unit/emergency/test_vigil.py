@@ -87,3 +87,15 @@ def test_subjects_are_apart() -> None:
     both = [_sign(subject="risk"), _sign(subject="tactical")]
     turns = [turn for look in range(6) for turn in vigil.judge(both, look * STEP_S)]
     assert ["risk", "tactical"] == [each.sign.subject for each in turns]
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(False, 2), (True, 1)])
+def test_what_people_take_for_over_begins_anew_if_it_is_not(at_once: bool, expected: int) -> None:
+    """A state that lasts is told again; a moment that is past is not."""
+    vigil = Vigil(LIMITS)
+    sign = _sign(at_once=at_once)
+    turns = _watched([sign] * 10, vigil)
+    vigil.reopen(sign.emergency_type, sign.subject)
+    vigil.reopen(sign.emergency_type, "another")
+    turns += [turn for look in range(10, 20) for turn in vigil.judge([sign], look * STEP_S)]
+    assert [TurnKind.BEGUN] * expected == _kinds(turns)
