@@ -190,7 +190,8 @@ def test_an_emergency_halts_all_and_its_end_resumes(
     status = protocols.get_emergency_status()
     assert status.trading_state is TradingState.HALTED
     assert "isolated" == status.system_health["risk"]
-    assert all(each.done for each in protocols.resolve_emergency(emergency.event.event_id))
+    undone = protocols.resolve_emergency(emergency.event.event_id)
+    assert all(each.done for each in undone), undone
     after = protocols.get_emergency_status()
     assert after.trading_state is TradingState.ACTIVE
     assert "active" == after.system_health["risk"]

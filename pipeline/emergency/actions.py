@@ -63,6 +63,7 @@ class Give(Protocol):
         reason: str,
         lifts_epoch: int = -1,
         timeout_s: float | None = None,
+        after: Callable[[int], None] | None = None,
         command_id: str = "",
         resumed: bool = False,
     ) -> CommandResult:
@@ -139,7 +140,13 @@ def recovery_actions_of(actions: Iterable[str]) -> tuple[RecoveryAction, ...]:
 
 
 def register_actions(
-    registry: Registry, give: Give, contacts: ContactBook, author: str, ask: Ask, live: Looks
+    registry: Registry,
+    give: Give,
+    contacts: ContactBook,
+    author: str,
+    ask: Ask,
+    live: Looks,
+    settle: Callable[[int], None],
 ) -> None:
     """Register the actions of the table above.
 
@@ -150,9 +157,11 @@ def register_actions(
         author: Who gives the commands.
         ask: Asks supervisors.
         live: Looks at the live cascade.
+        settle: Called with the epoch of a HALT as soon as it stands in the log: what was halted on
+            this machine alone before is the same halt.
     """
     for name, kind in _KINDS.items():
-        registry.actions[name] = _Command(name, kind, give, author, live)
+        registry.actions[name] = _Command(name, kind, give, author, live, settle)
     for name, what in _REQUESTS.items():
         registry.actions[name] = _Request(what, ask)
     registry.actions["replay_gap"] = partial(_replay_gap, live.caught_up)
@@ -169,6 +178,7 @@ class _Command:
     give: Give
     author: str
     live: Looks
+    settle: Callable[[int], None]
 
     def __call__(self, step: RecoveryStep, event: EmergencyEvent) -> StepResult:
         if self.name == "release" and (found := self.live.released(step.system)).met:
@@ -206,6 +216,7 @@ class _Command:
             reason=_reason(step, event),
             lifts_epoch=int(step.parameters.get("lifts_epoch", -1)),
             timeout_s=timeout_s,
+            after=self.settle if self.kind is ControlKind.HALT else None,
             command_id=request_id,
             resumed=resumed or bool(step.parameters.get(RESUMED)),
         )

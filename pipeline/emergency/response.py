@@ -116,7 +116,7 @@ class EmergencyResponse:
         self._running: dict[str, RecoveryPlan] = {}
         self.ledger = Ledger()
         self.registry = Registry()
-        register_actions(self.registry, give, contacts, author, ask, live)
+        register_actions(self.registry, give, contacts, author, ask, live, self._settle)
         self.registry.checks.update(live.checks)
         self.runner = PlanRunner(self.registry, attempts=attempts)
 
@@ -170,8 +170,9 @@ class EmergencyResponse:
         )
         event = self._event(declaration, commands)
         if any(each.kind is ControlKind.HALT for each in commands):
-            why = f"emergency {event.event_id}: {event.description}"
-            Latch.of(self._bus.settings).halt(why, self._author)
+            # Without an author no worker tells the log of it: that is done below, under one id, and
+            # a second HALT would be none of this emergency's to lift.
+            Latch.of(self._bus.settings).halt(f"emergency {event.event_id}: {event.description}")
         self._tell(event, event.description)
         self._publish(event)
         self._contained(event, commands)
@@ -313,6 +314,10 @@ class EmergencyResponse:
 
     # -- doing it --------------------------------------------------------------------------------
 
+    def _settle(self, epoch: int) -> None:
+        """Make the halt of this machine the one of the log, before a worker tells of it there."""
+        Latch.of(self._bus.settings).settle(epoch)
+
     def _contained(
         self, event: EmergencyEvent, commands: Sequence[Containment], *, resumed: bool = False
     ) -> None:
@@ -336,9 +341,6 @@ class EmergencyResponse:
             plan_id=f"{event.event_id}/{event.emergency_level}",
         )
         result = self._run(plan, {} if resumed else None)
-        for step in result.steps:
-            if step.step.action == "halt" and step.epoch >= 0:
-                Latch.of(self._bus.settings).settle(step.epoch)  # the log has it now
         contained = result.succeeded
         course = EmergencyCourse.CONTAINED if contained else EmergencyCourse.UNCONTAINED
         return self._step(event, course, self._author, summary_of(result), result.steps)

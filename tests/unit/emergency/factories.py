@@ -1,6 +1,6 @@
 """An emergency cascade in memory: a control log, its commands, and what can be seen of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import structs
@@ -66,6 +66,7 @@ class MemoryCascade:
         reason: str,
         lifts_epoch: int = -1,
         timeout_s: float | None = None,
+        after: Callable[[int], None] | None = None,
         command_id: str = "",
         resumed: bool = False,
     ) -> CommandResult:
@@ -83,6 +84,8 @@ class MemoryCascade:
             raise UsageError(refusal)
         self.given.append(command)
         self.machine.apply(command, epoch)
+        if after is not None:
+            after(epoch)
         return self._result(command, epoch)
 
     def _result(self, command: ControlCommand, epoch: int) -> CommandResult:
