@@ -90,8 +90,8 @@ def accepted(
 
 def snapshots_within(
     reader: TopicReader, place: tuple[str, int], first_ms: int, sequences: tuple[int, int]
-) -> dict[int, str]:
-    """Return the hash of the state in each snapshot of a log, by the sequence of its last record.
+) -> dict[int, bytes]:
+    """Return the state in each snapshot of a log, by the sequence of its last record.
 
     Args:
         reader: Reads.
@@ -103,15 +103,16 @@ def snapshots_within(
     name = LOGS[topic].snapshots
     start = reader.offset_at(name, partition, first_ms * _MS)
     _, end = reader.bounds(name, partition)
-    found: dict[int, str] = {}
+    parts: dict[int, list[Snapshot]] = {}
     for entry in reader.read(name, partition, start, end):
         part = _part(entry)
         if part is None or part.log_sequence < sequences[0]:
             continue
         if part.log_sequence > sequences[1]:
             break
-        found[part.log_sequence] = part.sha256
-    return found
+        parts.setdefault(part.log_sequence, []).append(part)
+    whole = {sequence: snapshots.assemble(each) for sequence, each in parts.items()}
+    return {sequence: found[1] for sequence, found in whole.items() if found is not None}
 
 
 def _nearest(

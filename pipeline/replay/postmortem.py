@@ -158,7 +158,7 @@ class _View:
             for stage, counts in self._tally.stages.items()
         ]
         checked, missed = self._tally.states_checked, self._tally.states_missed
-        text = f"{checked} snapshots were met by the replayed state byte for byte"
+        text = f"{checked} snapshots were met by the replayed state"
         text += f"; not met: {', '.join(missed)}." if missed else "."
         return table(("stage", *names), rows) + f'<p class="muted">{escape(text)}</p>'
 

@@ -87,7 +87,7 @@ class Tally(msgspec.Struct):
         first_now: Earliest decision that was made again, microseconds; 0 before any.
         last_now: Latest one.
         seconds: Time that it took.
-        states_checked: Snapshots within the ranges whose state was met byte for byte.
+        states_checked: Snapshots within the ranges whose state was met.
         states_missed: Snapshots whose state was another.
     """
 

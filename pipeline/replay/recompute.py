@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from pipeline.control.state import ControlView
-from pipeline.errors import spelled
+from pipeline.errors import PositionLost, spelled
 from pipeline.packets.models import Envelope, Journal
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.replay.logs import LogStart
@@ -122,6 +122,16 @@ class Variant:
     def dump(self) -> bytes:
         """Return the state as bytes."""
         return self._logic.dump(self._state)
+
+    def is_at(self, data: bytes) -> bool:
+        """Say whether the state is the one in a snapshot, whichever version wrote that."""
+        mine = self.dump()
+        if mine == data:
+            return True
+        try:
+            return self._logic.dump(self._logic.load(data)) == mine
+        except PositionLost:
+            return False
 
     def items(
         self, inputs: Sequence[Input], records: Sequence[Recorded], limit: int
