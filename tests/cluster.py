@@ -48,6 +48,7 @@ def cluster(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         namespace=f"test-{uuid.uuid4().hex[:10]}",
         home=tmp_path_factory.mktemp("home"),
         cascade_timeout_ms=PATIENT_MS,
+        control_echo_timeout_s=30.0,  # a starved reader is no broker out of reach
     )
     with running_cluster(settings):
         yield settings
