@@ -252,12 +252,8 @@ def test_an_emergency_has_a_post_mortem(running: Settings, tmp_path: Path) -> No
     )  # fmt: skip
     assert declared.exit_code == 0, declared.output
     emergency = json.loads(declared.stdout)["event"]["event_id"]
-    halt = ["control", "halt", "--author", "operator", "--reason", "odd-prices"]
-    assert runner.invoke(main, halt).exit_code == 0
-    runner.invoke(
-        main,
-        ["publish", "--source", "synthetic", "--symbols", "8", "--rate", "100", "--seconds", "2"],
-    )
+    runner.invoke(main, ["control", "halt", "--author", "operator", "--reason", "odd-prices"])
+    _publish(rate=100, seconds=2)
     wait_until(lambda: _worked_off(running), "packets to have ended")
     runner.invoke(main, ["emergency", "resolve", emergency])
 
