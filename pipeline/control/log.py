@@ -87,6 +87,9 @@ class ControlLog(Protocol):
 class KafkaControlLog:
     """The control log of a broker.
 
+    One thread may read while another asks for the end: each has a connection of its own, since a
+    consumer answers nobody else while it is polled.
+
     Args:
         settings: Broker and namespace.
         client: What to call this reader.
@@ -95,20 +98,8 @@ class KafkaControlLog:
     def __init__(self, settings: Settings, client: str) -> None:
         self._topic = settings.topic(TOPIC)
         self._next = 0
-        self._consumer = Consumer(
-            settings.client(
-                client_id=settings.group(client),
-                group_id=settings.group(f"{client}-unused"),
-                auto_offset_reset="error",
-                enable_auto_commit=False,
-                enable_auto_offset_store=False,
-                allow_auto_create_topics=False,
-                isolation_level="read_uncommitted",
-                reconnect_backoff_ms=50,
-                reconnect_backoff_max_ms=500,
-            ),
-            logger=ClientLog(_logger),
-        )
+        self._consumer = _consumer(settings, client)
+        self._asking = _consumer(settings, f"{client}-asking")
         self._consumer.assign([TopicPartition(self._topic, 0, 0)])
 
     @property
@@ -118,14 +109,15 @@ class KafkaControlLog:
 
     def end(self, timeout_s: float) -> int:
         """Return the epoch that the next command will get; see `ControlLog.end`."""
+        known = self._next  # before asking: what is read meanwhile may lie after the answer
         start, end = self._watermarks(timeout_s)
-        if start != 0 or end < self._next:
+        if start != 0 or end < known:
             raise PositionLost(
-                f"Expected the control log to reach from 0 to {self._next} at least, was {start} to"
+                f"Expected the control log to reach from 0 to {known} at least, was {start} to"
                 f" {end}: commands were lost. Find out why before anybody trades on it.",
                 topic=TOPIC,
                 partition=0,
-                offset=self._next,
+                offset=known,
             )
         return int(end)
 
@@ -135,7 +127,7 @@ class KafkaControlLog:
         while True:
             left_s = max(0.01, deadline_s - time.monotonic())
             try:
-                found = self._consumer.get_watermark_offsets(place, timeout=left_s, cached=False)
+                found = self._asking.get_watermark_offsets(place, timeout=left_s, cached=False)
             except KafkaException as error:
                 reason: KafkaError = error.args[0]
                 if reason.code() in _PASSING and time.monotonic() + _AGAIN_S < deadline_s:
@@ -172,8 +164,24 @@ class KafkaControlLog:
         return None
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connections."""
         self._consumer.close()
+        self._asking.close()
+
+
+def _consumer(settings: Settings, client: str) -> Consumer:
+    properties = settings.client(
+        client_id=settings.group(client),
+        group_id=settings.group(f"{client}-unused"),
+        auto_offset_reset="error",
+        enable_auto_commit=False,
+        enable_auto_offset_store=False,
+        allow_auto_create_topics=False,
+        isolation_level="read_uncommitted",
+        reconnect_backoff_ms=50,
+        reconnect_backoff_max_ms=500,
+    )
+    return Consumer(properties, logger=ClientLog(_logger))
 
 
 def fold(settings: Settings, *, through: int = -1, timeout_s: float = 10.0) -> TradingStateMachine:
