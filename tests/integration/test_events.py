@@ -207,23 +207,21 @@ def test_callbacks_must_not_wait_for_their_own_thread(bus: EventBus) -> None:
     wait_until(lambda: seen, "the refusal")
 
 
-class _SamePort(broker.ThisMachine):
-    """This machine, on which the broker comes back at the address that it had."""
+class _OwnPorts(broker.ThisMachine):
+    """This machine, but for the usual ports, which are everybody's.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._ports: dict[int, int] = {}
+    Below those that the system lends to clients, since one of them might keep the port.
+    """
 
     def free_port(self, preferred: int) -> int:
-        # Below those that the system lends to clients: one of them might keep it.
-        return self._ports.setdefault(preferred, super().free_port(randrange(20_000, 30_000)))
+        return super().free_port(preferred if preferred >= 20_000 else randrange(20_000, 30_000))
 
 
 @pytest.fixture
 def restart(tmp_path: Path) -> Iterator[Callable[[], Settings]]:
     """(Re)starts a broker that only this test uses."""
     settings = load_settings(broker=None, home=tmp_path / "broker")
-    machine = _SamePort()
+    machine = _OwnPorts()
 
     def again() -> Settings:
         broker.down(settings)
