@@ -161,7 +161,7 @@ class Collector:
 
     def _take_end(self, record: Struct, message: Message) -> None:
         if isinstance(record, ExecutionPlan):
-            self.ends.append(FlowEnd.of(record, _appended_ms(message)))
+            self.ends.extend(FlowEnd.all_of(record, _appended_ms(message)))
 
     def _take_fill(self, record: Struct, message: Message) -> None:
         if isinstance(record, OrderEvent):

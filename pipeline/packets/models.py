@@ -36,11 +36,13 @@ __all__ = [
     "MarketData",
     "OrderEvent",
     "Outcome",
+    "PacketRun",
     "PolicyStamp",
     "PortfolioUpdate",
     "Risk",
     "RiskAssessment",
     "RiskEnvelope",
+    "RunPacket",
     "SandboxRecord",
     "Snapshot",
     "Strategic",
@@ -84,13 +86,52 @@ class PolicyStamp(Struct, frozen=True, gc=False):
     state_sequence: Long
 
 
+class Bar(Struct, frozen=True, gc=False):
+    """One bar of market data; prices positive, volume in units."""
+
+    open: Positive
+    high: Positive
+    low: Positive
+    close: Positive
+    volume: NonNegative
+    interval_s: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class RunPacket(Struct, frozen=True, gc=False):
+    """One packet of a run: who it is, and its bar, so that windows have no gap."""
+
+    offset: Long
+    flow_id: Name
+    symbol: Name
+    sequence: Count
+    event_time: Count
+    accepted_at: Count
+    deadline: Count
+    bar: Bar
+
+
+class PacketRun(Struct, frozen=True, gc=False):
+    """Packets of one input partition that ended alike and share one record, in order of offset.
+
+    Offsets between the first and the last that none of them has belong to other records.
+    """
+
+    first_offset: Long
+    last_offset: Long
+    packets: Annotated[tuple[RunPacket, ...], Meta(max_length=10_000)]
+
+
 class Outcome(Struct, frozen=True, gc=False):
-    """The sealed fate of a flow."""
+    """The sealed fate of a flow; of several, where there is a `run`, whose last is the envelope's.
+
+    See `pipeline.packets.runs`.
+    """
 
     kind: OutcomeKind
     stage: Name
     reasons: Reasons
     detail: Text = ""
+    run: PacketRun | None = None
 
 
 class Envelope(Struct, frozen=True, gc=False):
@@ -114,17 +155,6 @@ class Envelope(Struct, frozen=True, gc=False):
     trace: Annotated[tuple[Trace, ...], Meta(max_length=16)]
     policy: PolicyStamp | None = None
     outcome: Outcome | None = None
-
-
-class Bar(Struct, frozen=True, gc=False):
-    """One bar of market data; prices positive, volume in units."""
-
-    open: Positive
-    high: Positive
-    low: Positive
-    close: Positive
-    volume: NonNegative
-    interval_s: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class Journal(Struct, frozen=True, gc=False):

@@ -35,6 +35,8 @@ from pipeline.stages.coordinated import StagePeer, ViewedLogic
 from pipeline.stages.engine import StageEngine
 from pipeline.stages.fencing import FencedLogic
 from pipeline.stages.gate import ControlGate
+from pipeline.stages.overload import Throughput
+from pipeline.stages.progress import ProgressReader
 from pipeline.stages.routes import ROUTES
 from pipeline.stages.yielding import yield_to_registered
 from pipeline.transport.faust_consumer import RoundConsumer
@@ -131,13 +133,18 @@ def stage_app(
     app = log_app(settings, route.spec, bus)
     viewed = ViewedLogic(logic)
     app.host = make_host(settings, route.spec, viewed, WallClock())
-    engine = StageEngine(route, FencedLogic(viewed), app.host, app.control, settings)
+    throughput = Throughput() if route.spec.first else None
+    engine = StageEngine(
+        route, FencedLogic(viewed), app.host, app.control, settings, throughput=throughput
+    )
     app.breaker = engine.breaker
     serve(app, f"{stage}_rounds", engine.work_off, partial(_tripped, app, viewed), engine.breaker)
     app.peer = StagePeer(
         stage, viewed, app.host, app.control.view, settings, app.bus, app.host.clock, role
     )
     _coordinate(app)
+    if throughput is not None:
+        _follow_progress(app, stage, throughput)
     return app
 
 
@@ -232,6 +239,19 @@ def _coordinate(app: LogApp) -> None:
     @app.on_before_shutdown.connect
     async def _leave(*_: Any, **__: Any) -> None:
         await asyncio.to_thread(app.peer.stop)
+
+
+def _follow_progress(app: LogApp, stage: str, throughput: Throughput) -> None:
+    """Have the throughput told how far packets have come, while the app runs."""
+    reader = ProgressReader(app.cascade, stage, ROUTES["execution"].spec.log, throughput)
+
+    @app.task
+    async def _read(*_: Any) -> None:
+        reader.start()
+
+    @app.on_before_shutdown.connect
+    async def _end(*_: Any, **__: Any) -> None:
+        reader.stop()
 
 
 def _pause(host: LogHost, isolated: bool) -> None:  # noqa: FBT001  # a state, not an option

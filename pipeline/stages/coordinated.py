@@ -21,6 +21,7 @@ from pipeline.coordination.service import CoordinationService
 from pipeline.coordination.systems import LocalSystem, Vitals, process_load
 from pipeline.coordination.vocabulary import Role
 from pipeline.events import EventBus
+from pipeline.packets.runs import unrolled
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.settings import Settings
 from pipeline.stages.answers import answer_from
@@ -84,8 +85,9 @@ class ViewedLogic:
             yield from self._logic.tripped(state.state, trips)
 
     def apply(self, state: Viewed, record: Any) -> None:
-        """Fold a record, and remember it."""
-        self._logic.apply(state.state, record)
+        """Fold a record, packet by packet where it stands for several, and remember it."""
+        for each in unrolled(record):
+            self._logic.apply(state.state, each)
         envelope = getattr(record, "envelope", None)
         if envelope is None:
             return

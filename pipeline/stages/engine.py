@@ -3,6 +3,7 @@
 Per round and owned partition:
 
 1. Take the inputs that count, decode them, seal what needs no decision (`pipeline.stages.intake`).
+   The first stage sheds what can no longer make its deadline (`pipeline.stages.shedding`).
 2. Ask the stage for drafts; a record that fails is retried in place, then dead-lettered.
 3. Encode each record and check its size, then fold it into the state.
 4. Write the dead letters of the round and wait for them, so that none can be missing.
@@ -29,8 +30,10 @@ from pipeline.stages.contract import Context, Draft, Input, Note, StageLogic, se
 from pipeline.stages.dead_letters import dead_letter
 from pipeline.stages.fates import Fate
 from pipeline.stages.intake import Intake
+from pipeline.stages.overload import Throughput
 from pipeline.stages.records import RecordWriter
 from pipeline.stages.routes import Route
+from pipeline.stages.shedding import runs, shed, stretches
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import Ownership
 from pipeline.transport.log import RoundCursor
@@ -40,6 +43,9 @@ __all__ = ["StageEngine"]
 
 _logger = logging.getLogger(__name__)
 _MOST_BACKOFF_S = 0.05
+# A packet in a run takes a third of this, its flow id and numbers as long as they can be; a symbol
+# of 128 characters takes another third.
+_RUN_PACKET_BYTES = 1024
 
 Item = Draft | Note | None
 
@@ -67,6 +73,7 @@ class StageEngine:
         control: Says what is in force; asked once a round.
         settings: Settings.
         jitter: Randomness of the pauses between retries.
+        throughput: What the pipeline carries; where there is one, this stage sheds by it.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class StageEngine:
         control: Any,
         settings: Settings,
         jitter: random.Random | None = None,
+        throughput: Throughput | None = None,
     ) -> None:
         self._route = route
         self._logic = logic
@@ -88,6 +96,9 @@ class StageEngine:
             route, host.owner, host.build, settings.account, settings.record_max_bytes
         )
         self._jitter = jitter or random.Random()
+        # By the event clock nothing is late, so that a run can be repeated.
+        self._throughput = throughput if settings.clock == "wall" else None
+        self._most_in_run = max(1, settings.record_max_bytes // _RUN_PACKET_BYTES)
         self.breaker = Breaker(*settings.breaker(route.stage))
 
     async def work_off(self, taken: Round) -> None:
@@ -110,14 +121,38 @@ class StageEngine:
         if not inputs:
             return
         batch = _Batch(ownership, cursors, now, self._control.view())
-        remaining: Sequence[Input] = inputs
+        short = in_runs = False
+        if self._throughput is not None and (forecast := self._throughput.forecast(now)):
+            inputs, short, in_runs = shed(inputs, forecast, self._route.stage)
+        for stretch, late in stretches(inputs, in_runs=in_runs):
+            if late:
+                self._in_runs(batch, stretch)
+            else:
+                await self._one_by_one(batch, stretch)
+        await self._write(batch)
+        if self._throughput is not None:
+            decided = sum(1 for each in inputs if each.fate is None)
+            marked = len(batch.records) - decided
+            self._throughput.let_in(now, decided, marked, shed=short)
+
+    async def _one_by_one(self, batch: _Batch, remaining: Sequence[Input]) -> None:
         while remaining:
             done = self._bulk(batch, remaining)
             remaining = remaining[done:]
             if remaining:  # the policy failed: find out on which input
                 await self._single(batch, remaining[0])
                 remaining = remaining[1:]
-        await self._write(batch)
+
+    def _in_runs(self, batch: _Batch, inputs: Sequence[Input]) -> None:
+        """Record inputs that are too late; neighbours that end alike share a record."""
+        try:
+            drafts = list(self._items(batch, inputs))
+        except Exception as error:  # noqa: BLE001  # a policy may fail in any way
+            self.breaker.failed()
+            _logger.warning("policy_failed stage=%s why=%r", self._route.stage, error)
+            drafts = [Draft(outcome=each.fate) for each in inputs]
+        for each, draft, members in runs(inputs, drafts, self._most_in_run):
+            self._add(batch, each, draft, 0, members)
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -192,10 +227,23 @@ class StageEngine:
 
     # -- recording -----------------------------------------------------------------------------
 
-    def _add(self, batch: _Batch, each: Input, item: Item, retries: int) -> None:
-        """Turn an item into a record: encode, check, then fold it into the state."""
+    def _add(
+        self, batch: _Batch, each: Input, item: Item, retries: int, before: Sequence[int] = ()
+    ) -> None:
+        """Turn an item into a record: encode, check, then fold it into the state.
+
+        Args:
+            batch: The records so far.
+            each: The input.
+            item: What the stage makes of it.
+            retries: How often it was tried again.
+            before: Offsets of the inputs before it that the record stands for as well. They were
+                next in line, so where to resume after the record is behind all of them.
+        """
         ownership = batch.ownership
         where = (each.topic, each.partition)
+        for offset in before:
+            batch.cursors[where].finish(offset)
         position = batch.cursors[where].finish(each.offset)
         if item is not None:
             record, value = self._record(batch, each, item, retries, position)

@@ -15,6 +15,7 @@ class Fate(StrEnum):
         DUPLICATE: The source's sequence number was decided before.
         SUPERSEDED: A newer bar of the symbol was decided before.
         DEADLINE: The deadline had passed before the stage began.
+        OVERLOAD: The pipeline has too much to do for it to make its deadline.
         POLICY_FAILED: The policy failed on it, retries included.
         BREAKER_OPEN: The policy failed too often of late; nobody decides.
         TOO_LARGE: The record would not fit the topic.
@@ -28,6 +29,7 @@ class Fate(StrEnum):
     DUPLICATE = "DUPLICATE"
     SUPERSEDED = "SUPERSEDED"
     DEADLINE = "DEADLINE"
+    OVERLOAD = "OVERLOAD"
     POLICY_FAILED = "POLICY_FAILED"
     BREAKER_OPEN = "BREAKER_OPEN"
     TOO_LARGE = "TOO_LARGE"

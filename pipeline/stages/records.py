@@ -97,7 +97,10 @@ class RecordWriter:
             for name in self._route.carried:
                 fields[name] = getattr(packet, name)
         fields.update(draft.parts)
-        if draft.outcome is not None and not NO_BAR.isdisjoint(draft.outcome.reasons):
+        if draft.outcome is not None and (
+            # A run brings the bars of all its packets, this one's among them.
+            draft.outcome.run is not None or not NO_BAR.isdisjoint(draft.outcome.reasons)
+        ):
             fields["bar"] = None
         trace = Trace(self._route.stage, each.received, started, finished)
         return self._route.writes(

@@ -125,8 +125,9 @@ class StrategicLogic:
         rows: Sequence[int],
         context: Context,
     ) -> Iterator[Draft]:
-        """Yield a draft for each of the `rows` of `inputs`."""
-        if not rows:
+        """Yield a draft for each of the `rows` of `inputs`; with a fate it is not used."""
+        if all(inputs[row].fate is not None for row in rows):
+            yield from (Draft() for _ in rows)
             return
         packets: list[MarketData] = [inputs[row].packet for row in rows]
         symbols = [packet.envelope.symbol for packet in packets]

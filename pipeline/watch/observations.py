@@ -6,6 +6,7 @@ from msgspec import structs
 
 from pipeline.gateway.orders import needs_record
 from pipeline.packets.models import ChildOrder, ExecutionPlan, OrderEvent
+from pipeline.packets.runs import unrolled
 from pipeline.packets.vocabulary import FlowState, OrderEventKind, OutcomeKind
 
 __all__ = ["FillSeen", "FlowEnd", "Hop"]
@@ -28,7 +29,7 @@ class Hop(NamedTuple):
 
 
 class FlowEnd(NamedTuple):
-    """A record of the execution log: the end of a flow.
+    """The end of a flow, from the execution log.
 
     Attributes:
         flow_id: The flow.
@@ -70,8 +71,13 @@ class FlowEnd(NamedTuple):
         return self.trace[-1].finished if self.trace else 0
 
     @classmethod
+    def all_of(cls, plan: ExecutionPlan, appended_ms: int) -> list["FlowEnd"]:
+        """Return what to keep of a record of the execution log, for each flow that it ends."""
+        return [cls.of(each, appended_ms) for each in unrolled(plan)]
+
+    @classmethod
     def of(cls, plan: ExecutionPlan, appended_ms: int) -> "FlowEnd":
-        """Return what to keep of a record of the execution log."""
+        """Return what to keep of a record of the execution log that ends one flow."""
         envelope, risk = plan.envelope, plan.risk
         outcome = envelope.outcome
         return cls(

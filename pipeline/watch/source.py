@@ -85,9 +85,10 @@ class KafkaFlows:
     def _hand_over(self, take: Take, entries: Sequence[Entry]) -> None:
         self.undecodable += sum(1 for each in entries if each.packet is None)
         ends = [
-            FlowEnd.of(each.packet, each.timestamp_ms)
+            end
             for each in entries
             if isinstance(each.packet, ExecutionPlan)
+            for end in FlowEnd.all_of(each.packet, each.timestamp_ms)
         ]
         if ends:
             take(ends)

@@ -24,6 +24,7 @@ from pipeline.coordination.service import CoordinationService
 from pipeline.errors import BrokerUnavailable, PipelineError
 from pipeline.events import EventBus
 from pipeline.packets.models import ExecutionPlan
+from pipeline.packets.runs import unrolled
 from pipeline.settings import Settings
 
 __all__ = ["Observation"]
@@ -124,5 +125,6 @@ class Observation:
 
     def _take_end(self, record: Struct) -> None:
         if isinstance(record, ExecutionPlan):
-            self.figures.note(record, time.monotonic())
-            self._book.ended(record.envelope.flow_id, record)
+            for each in unrolled(record):
+                self.figures.note(each, time.monotonic())
+                self._book.ended(each.envelope.flow_id, each)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.packets.events import ValidationLevel, ValidationType
 from pipeline.packets.models import ExecutionPlan, OrderEvent, RiskAssessment
+from pipeline.packets.runs import packets_of, unrolled
 from pipeline.packets.vocabulary import OrderEventKind, OutcomeKind
 from pipeline.rules import oracle
 from pipeline.rules.context import ValidationContext
@@ -186,7 +187,7 @@ def one_outcome(context: ValidationContext) -> Iterator[str]:
     plans = logs.of(_EXECUTION).records
     if not plans:
         raise NoData("Expected flows that have ended, was none")
-    counts = Counter(_flow_of(each) for each in plans)
+    counts = Counter(packet.envelope.flow_id for each in plans for packet in unrolled(each.record))
     for flow, count in counts.items():
         if count > 1:
             yield f"Expected one end of flow {flow}, was {count}"
@@ -276,11 +277,12 @@ class Errors(ValidationRule):
             for plan in plans
             if plan.envelope.outcome and plan.envelope.outcome.kind is OutcomeKind.DEAD_LETTERED
         )
-        ratio = dead / len(plans)
+        flows = sum(map(packets_of, plans))
+        ratio = dead / flows
         for limit, level in self.steps:
             if ratio >= limit:
                 text = f"Expected an error rate below {limit}, was {ratio:.4f}"
-                details = {"dead_lettered": dead, "flows": len(plans)}
+                details = {"dead_lettered": dead, "flows": flows}
                 return [self.finding(text, level=level, details=details)]
         return []
 

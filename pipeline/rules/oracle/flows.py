@@ -1,9 +1,10 @@
 """Flows from stage to stage: one record per input, in order, with one outcome that stays."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pipeline.packets.models import Outcome
+from pipeline.packets.runs import packets_of, run_of, unrolled
 from pipeline.packets.vocabulary import OutcomeKind, Priority
 from pipeline.rules.oracle.reading import Accepted
 
@@ -20,17 +21,14 @@ __all__ = [
 def one_record_per_input(
     inputs: Mapping[tuple[str, int], Iterable[int]], records: Iterable[Accepted]
 ) -> list[str]:
-    """Check that each input has exactly one record.
+    """Check that each input has exactly one record; a run is the record of all its packets.
 
     Args:
         inputs: Offsets of the inputs that need a record, by (topic, partition).
         records: The records that count.
     """
     wanted = {(*where, offset) for where, offsets in inputs.items() for offset in offsets}
-    counts = Counter(
-        (each.journal.input_topic, each.journal.input_partition, each.journal.input_offset)
-        for each in records
-    )
+    counts = Counter(place for each in records for place in _inputs_of(each, wanted))
     missing = sorted(wanted - counts.keys())
     return [
         *(f"{topic}[{partition}]@{offset}: no record" for topic, partition, offset in missing),
@@ -46,6 +44,22 @@ def one_record_per_input(
     ]
 
 
+def _inputs_of(
+    each: Accepted, wanted: Collection[tuple[str, int, int]]
+) -> Iterator[tuple[str, int, int]]:
+    """Yield the inputs that a record was made from; those of a run where they are looked at."""
+    journal = each.journal
+    topic, partition = journal.input_topic, journal.input_partition
+    yield topic, partition, journal.input_offset
+    run = run_of(each.record)
+    if run is None or each.record.envelope.source_system != each.record.envelope.outcome.stage:
+        return  # a later stage's record of a run is made from the one before it
+    for packet in run.packets:
+        place = (topic, partition, packet.offset)
+        if packet.offset != journal.input_offset and place in wanted:
+            yield place
+
+
 def symbols_in_order(records: Iterable[Accepted]) -> list[str]:
     """Check that bars count in the order of their sequence numbers, each once.
 
@@ -53,10 +67,14 @@ def symbols_in_order(records: Iterable[Accepted]) -> list[str]:
     """
     newest: dict[tuple[str, bool], int] = {}
     found = []
-    for partition, offset, record, _ in records:
-        if getattr(record, "bar", None) is None:
+    for partition, offset, packet in (
+        (each.partition, each.offset, packet)
+        for each in records
+        for packet in unrolled(each.record)
+    ):
+        if getattr(packet, "bar", None) is None:
             continue
-        envelope = record.envelope
+        envelope = packet.envelope
         lane = (envelope.symbol, envelope.priority > Priority.NORMAL)
         before = newest.get(lane, -1)
         if envelope.sequence <= before:
@@ -118,7 +136,10 @@ def fates_stay(upstream: Iterable[Accepted], downstream: Iterable[Accepted]) -> 
 
 def count_outcomes(records: Iterable[Accepted]) -> Counter[str]:
     """Return how many flows of execution's log ended how; "open" where one has no end."""
-    return Counter(_kind(each) for each in records)
+    counts: Counter[str] = Counter()
+    for each in records:
+        counts[_kind(each)] += packets_of(each.record)
+    return counts
 
 
 def outcomes_add_up(packets_in: int, records: Iterable[Accepted]) -> list[str]:

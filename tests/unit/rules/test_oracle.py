@@ -16,10 +16,12 @@ from pipeline.packets.models import (
     Marker,
     OrderEvent,
     Outcome,
+    PacketRun,
     PortfolioUpdate,
     Risk,
     RiskAssessment,
     RiskEnvelope,
+    RunPacket,
     StrategicSignal,
 )
 from pipeline.packets.vocabulary import (
@@ -344,3 +346,63 @@ def test_reservations_that_do_not_balance_are_found() -> None:
     assert 1 == len(oracle.reservations_balance(_accepted(_assessment(0), _update(0, 1100.0))))
     assert 1 == len(oracle.reservations_balance(_accepted(_update(0, 1.0))))
     assert 1 == len(oracle.reservations_balance(_accepted(_assessment(0), _assessment(0))))
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def _run(log_sequence: int, *offsets: int, sequences: tuple[int, ...] = ()) -> StrategicSignal:
+    """Return the first stage's record of packets that it shed together."""
+    packets = tuple(
+        RunPacket(offset, flow_id("market", "AAPL", n), "AAPL", n, NOW, NOW, NOW, BAR)
+        for offset, n in zip(offsets, sequences or offsets, strict=True)
+    )
+    run = PacketRun(offsets[0], offsets[-1], packets)
+    outcome = Outcome(OutcomeKind.SHED, "strategic", ("OVERLOAD",), "", run)
+    envelope = replace(_envelope(offsets[-1], outcome), source_system="strategic")
+    return StrategicSignal(_journal(log_sequence, offset=offsets[-1]), envelope)
+
+
+def _alone(log_sequence: int, offset: int) -> StrategicSignal:
+    return StrategicSignal(_journal(log_sequence, offset=offset), _envelope(offset), BAR)
+
+
+def test_a_run_is_the_record_of_all_its_packets() -> None:
+    """Offsets between that have records of their own included."""
+    records = _accepted(_run(0, 0, 1, 3), _alone(1, 2))
+    assert [] == oracle.one_record_per_input({("input", 0): range(4)}, records)
+
+
+def test_a_packet_missing_from_a_run_or_recorded_beside_it_is_found() -> None:
+    """A run is looked into: what it does not name is lost, what it names has its record."""
+    records = _accepted(_run(0, 0, 1, 3), _alone(1, 1))
+    assert ["input[0]@2: no record", "input[0]@1: 2 records"] == oracle.one_record_per_input(
+        {("input", 0): range(4)}, records
+    )
+
+
+def test_a_later_stage_has_one_record_for_a_run() -> None:
+    """There the run is one input, whatever offsets of the ingest topic it names."""
+    passed_on = _run(0, 5, 6, 7)
+    passed_on = replace(
+        passed_on,
+        journal=replace(passed_on.journal, input_offset=1),
+        envelope=replace(passed_on.envelope, source_system="tactical"),
+    )
+    inputs = {("input", 0): [1, 5]}
+    assert ["input[0]@5: no record"] == oracle.one_record_per_input(inputs, _accepted(passed_on))
+
+
+def test_all_packets_of_a_run_count_as_ended() -> None:
+    """In = sum of outcomes counts packets, not records."""
+    records = _accepted(_run(0, 0, 1, 2), _plan(3))
+    assert [] == oracle.outcomes_add_up(4, records)
+    assert {"shed": 3, "executed": 1} == dict(oracle.count_outcomes(records))
+    assert 1 == len(oracle.outcomes_add_up(2, records))
+
+
+def test_bars_of_a_run_are_in_order_too() -> None:
+    """Among themselves, and with the records around it."""
+    assert [] == oracle.symbols_in_order(_accepted(_alone(0, 0), _run(1, 1, 2), _alone(2, 3)))
+    assert oracle.symbols_in_order(_accepted(_run(0, 0, 1, sequences=(1, 0))))
+    assert oracle.symbols_in_order(_accepted(_run(0, 0, 1), _alone(1, 1)))

@@ -15,6 +15,7 @@ from pipeline.packets.vocabulary import Action, Regime, SuperpositionType
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.contract import Context, Draft, Input
 from pipeline.stages.engine import StageEngine
+from pipeline.stages.overload import Throughput
 from pipeline.stages.routes import ROUTES
 from pipeline.testing import ManualClock
 from pipeline.transport.journal import Ownership, input_readers
@@ -195,21 +196,29 @@ def ownership_of(
 class Bench:
     """An engine with all around it."""
 
-    logic: FakeLogic = field(default_factory=FakeLogic)
+    logic: Any = field(default_factory=FakeLogic)
     settings: Settings = field(default_factory=lambda: load_settings(broker=None))
     stage: str = "strategic"
     ownership: Ownership = field(default_factory=ownership_of)
+    throughput: Throughput | None = None
 
     def __post_init__(self) -> None:
         self.host = FakeHost(self.ownership)
         self.engine = StageEngine(
-            ROUTES[self.stage], self.logic, cast(Any, self.host), FakeControl(), self.settings
-        )
+            ROUTES[self.stage], self.logic, cast(Any, self.host), FakeControl(), self.settings,
+            throughput=self.throughput,
+        )  # fmt: skip
 
     async def work_off(self, *values: bytes | MarketData | None, start: int = 0) -> list[Any]:
         """Work one round off; return the records that it wrote."""
         before = len(self.host.log)
         await self.engine.work_off(taken(messages(*values, start=start)))
+        return [decode(value) for _, value in self.host.log[before:]]
+
+    async def work_off_log(self, log: str, *values: bytes, start: int = 0) -> list[Any]:
+        """Work one round of a log off; return the records that it wrote."""
+        before = len(self.host.log)
+        await self.engine.work_off(taken(messages(*values, start=start, topic_=log)))
         return [decode(value) for _, value in self.host.log[before:]]
 
     @property

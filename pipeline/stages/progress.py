@@ -1,0 +1,119 @@
+"""How far packets have come: a thread of the first stage's worker that reads the last log's end.
+
+It looks at one record of each fetch, and asks for few and large ones, so that it costs little. It
+does not follow the reading rule: a record that does not count would mislead a measure for the
+blink of an eye, and no decision is recorded from it.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+
+from pipeline.errors import PipelineError, PoisonError
+from pipeline.packets.codec import decode, journal_head
+from pipeline.packets.models import Envelope, ExecutionPlan
+from pipeline.packets.vocabulary import Priority
+from pipeline.settings import Settings
+from pipeline.stages.overload import Throughput, may_share
+from pipeline.transport.clients import drain, log_consumer
+
+__all__ = ["ProgressReader", "progress_of"]
+
+_logger = logging.getLogger(__name__)
+# Often enough against a deadline of 100 ms, and 40 requests a second at most.
+_FETCH_WAIT_MS = 25
+_FETCH_BYTES = 1_000_000
+_BATCH = 1000
+_POLL_S = 0.5
+_ASK_S = 5.0
+_AGAIN_S = 1.0
+
+
+def progress_of(plan: ExecutionPlan, first: str) -> tuple[int, int, int | None] | None:
+    """Return (round begun at the first stage, done, deadline) of a record of the last log.
+
+    The deadline is None where the first stage held the packet to be late.
+
+    Args:
+        plan: The record.
+        first: Name of the first stage.
+
+    Returns:
+        None where it tells nothing of how far others have come: it was urgent, or nobody can read
+        it. Times are microseconds since the Unix epoch.
+    """
+    envelope: Envelope = plan.envelope
+    if envelope.priority != Priority.NORMAL:
+        return None
+    for trace in envelope.trace:
+        if trace.stage == first:
+            outcome = envelope.outcome
+            late = outcome is not None and outcome.stage == first and may_share(outcome)
+            return trace.started, envelope.trace[-1].finished, None if late else envelope.deadline
+    return None
+
+
+class ProgressReader(threading.Thread):
+    """Tells a `Throughput` how far packets have come, until stopped.
+
+    While the log cannot be read the throughput knows nothing, and nobody is shed for it.
+
+    Args:
+        settings: Settings with a broker.
+        first: Name of the first stage.
+        log: The last log, without namespace.
+        throughput: Is told.
+    """
+
+    def __init__(self, settings: Settings, first: str, log: str, throughput: Throughput) -> None:
+        super().__init__(name=f"progress-{first}", daemon=True)
+        self._settings = settings
+        self._first = first
+        self._topic = settings.topic(log)
+        self._throughput = throughput
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Read along until stopped; what goes wrong is tried again."""
+        while not self._stopping.is_set():
+            consumer = log_consumer(
+                self._settings, f"cascade.{self._first}.progress",
+                fetch_wait_max_ms=_FETCH_WAIT_MS, fetch_min_bytes=_FETCH_BYTES,
+            )  # fmt: skip
+            try:
+                self._follow(consumer)
+            except (KafkaException, PipelineError) as error:
+                _logger.debug("progress unknown: %s", error)
+            finally:
+                consumer.close()
+            self._throughput.forget()
+            self._stopping.wait(_AGAIN_S)
+
+    def _follow(self, consumer: Consumer) -> None:
+        found = consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic].partitions
+        if not found:
+            return
+        consumer.assign([TopicPartition(self._topic, each, OFFSET_END) for each in found])
+        while not self._stopping.is_set():
+            self.take(drain(consumer, _BATCH, _POLL_S))
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Tell what the newest of these records of the log tells."""
+        for message in reversed(messages):
+            value = message.value()
+            if journal_head(value) is None:
+                continue
+            try:
+                plan = decode(value)
+            except PoisonError:
+                continue
+            progress = progress_of(plan, self._first) if isinstance(plan, ExecutionPlan) else None
+            if progress is not None:
+                self._throughput.came_out(*progress)
+                return
