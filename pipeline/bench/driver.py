@@ -50,15 +50,39 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """Send so many packets at a rate.
+    """Send so many packets at a rate, then more at another one.
 
     Attributes:
         count: How many.
         rate: Packets a second.
+        then_count: How many after them.
+        then_rate: Packets a second of those.
     """
 
     count: int
     rate: float
+    then_count: int = 0
+    then_rate: float = 1.0
+
+    @property
+    def total(self) -> int:
+        """How many packets in all."""
+        return self.count + self.then_count
+
+    def due_us(self, index: int) -> float:
+        """Return when packet `index` is due, microseconds after the first."""
+        first = min(index, self.count) / self.rate
+        return (first + max(0, index - self.count) / self.then_rate) * _SECOND_US
+
+    def due_by(self, elapsed_us: float) -> int:
+        """Return how many packets are due so long after the first was, itself included."""
+        if elapsed_us < 0.0:
+            return 0
+        first = int(elapsed_us * self.rate / _SECOND_US) + 1
+        if first <= self.count:
+            return first
+        more = (elapsed_us / _SECOND_US - self.count / self.rate) * self.then_rate
+        return min(self.total, self.count + int(more) + 1)
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -99,7 +123,7 @@ class _Driver:
     def work(self, commands: IO[str], answers: IO[str]) -> None:
         for line in commands:
             task = msgspec.json.decode(line, type=Task)
-            bars = self._maker.take(task.count)
+            bars = self._maker.take(task.total)
             print('{"ready": true}', file=answers, flush=True)
             if not commands.readline():
                 return
@@ -109,15 +133,15 @@ class _Driver:
         make, produce, now_us = self._maker.make, self._producer.produce, self._clock.now_us
         topic, partitions = self._load.topic, self._load.partitions
         first, self._failed = self._sent, 0
-        late_us = np.zeros(task.count, dtype=np.int64)
+        late_us = np.zeros(task.total, dtype=np.int64)
         start_us = now_us() + _HEAD_START_US
         size = done = 0
         where: dict[bytes, int] = {}
-        while done < task.count:
+        while done < task.total:
             now = now_us()
-            due = min(task.count, int((now - start_us) * task.rate / _SECOND_US) + 1)
+            due = min(task.total, task.due_by(now - start_us))
             for index in range(done, max(done, due)):
-                due_us = start_us + round(index * _SECOND_US / task.rate)
+                due_us = start_us + round(task.due_us(index))
                 key, value = make(bars[index], due_us, now)
                 if key not in where:
                     where[key] = partition_of(key, partitions)
@@ -126,12 +150,12 @@ class _Driver:
                 size += len(value)
             done = max(done, due)
             self._producer.poll(0)
-            next_us = start_us + done * _SECOND_US / task.rate
+            next_us = start_us + task.due_us(done)
             time.sleep(max(_SHORTEST_S, (next_us - now_us()) / _SECOND_US))
         self._failed += self._producer.flush(_FLUSH_S)
-        self._sent += task.count
-        late_ms = float(np.percentile(late_us, 99)) / 1000 if task.count else 0.0
-        return Sent(first, task.count, self._failed, start_us, late_ms, size)
+        self._sent += task.total
+        late_ms = float(np.percentile(late_us, 99)) / 1000 if task.total else 0.0
+        return Sent(first, task.total, self._failed, start_us, late_ms, size)
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:

@@ -43,12 +43,19 @@ class Seen(NamedTuple):
     Attributes:
         number: Which packet.
         due_us: When it was due, microseconds since the Unix epoch, UTC.
-        error: Whether it ended expired, shed or dead-lettered.
+        accepted_us: When it was sent, the same.
+        outcome: How it ended; None on its way.
     """
 
     number: int
     due_us: int
-    error: bool
+    accepted_us: int
+    outcome: OutcomeKind | None
+
+    @property
+    def error(self) -> bool:
+        """Whether it ended expired, shed or dead-lettered."""
+        return self.outcome in _ERRORS
 
 
 def symbol_number(symbol: str) -> int:
@@ -68,7 +75,9 @@ def seen_of(packet: Struct, symbols: int) -> Seen | None:
         return None
     number = envelope.sequence * symbols + symbol_number(envelope.symbol)
     outcome = envelope.outcome
-    return Seen(number, envelope.event_time, outcome is not None and outcome.kind in _ERRORS)
+    return Seen(
+        number, envelope.event_time, envelope.accepted_at, outcome.kind if outcome else None
+    )
 
 
 class PacketMaker:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.bench.packets import Seen, seen_of
 from pipeline.errors import BrokerUnavailable, PoisonError
 from pipeline.packets.codec import decode, is_marker, journal_head
+from pipeline.packets.runs import unrolled
 from pipeline.settings import Settings
 from pipeline.transport.clients import drain, log_consumer, watermarks
 from pipeline.transport.log import LogReader
@@ -29,7 +30,7 @@ class Arrival:
     Attributes:
         seen: What it says.
         appended_us: When the broker appended it, microseconds; its clock tells milliseconds.
-        size: Bytes of the value.
+        size: Bytes of the value, shared out where it stands for several packets.
     """
 
     seen: Seen
@@ -177,11 +178,13 @@ class EndReader:
         if not self._counts(partition, offset, value) or value is None:
             return
         try:
-            seen = seen_of(decode(value), self._symbols)
+            packets = list(unrolled(decode(value)))
         except PoisonError:
-            seen = None
-        if seen is not None:
-            found.append(Arrival(seen, int(message.timestamp()[1]) * 1000, len(value)))
+            return
+        for packet in packets:
+            if (seen := seen_of(packet, self._symbols)) is not None:
+                size = len(value) // len(packets)
+                found.append(Arrival(seen, int(message.timestamp()[1]) * 1000, size))
 
     def _counts(self, partition: int, offset: int, value: bytes | None) -> bool:
         reader = self._readers.get(partition)

@@ -39,6 +39,8 @@ _READY_S = 120.0
 _STOP_S = 10.0
 _TOPIC_TIMEOUT_S = 30.0
 _LEAST_DRAIN_S = 20.0
+# Longer than a group's session: a worker that is replaced has come back by then.
+_QUIET_S = 10.0
 _MOST_RESTARTS = 3
 
 
@@ -81,7 +83,7 @@ class Turn:
         self.settings = ground.settings.model_copy(update=changes)
         self.restarts = 0
         self.sent = 0
-        self._base = 0
+        self._base = self._first = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -155,7 +157,7 @@ class Turn:
     ) -> Measurement:
         """Offer a rate for some time, let it drain, and check what came out."""
         count = max(1, round(rate * seconds))
-        meter = self._meter()
+        meter = self.meter()
         before = meter.cpu_s()
         drain_s = max(_LEAST_DRAIN_S, 2.0 * seconds)
         sent = self._send(count, rate, drain_s, None)
@@ -191,26 +193,58 @@ class Turn:
         self.begin(count, rate)
         return self.end(count, drain_s, what)
 
-    def begin(self, count: int, rate: float) -> None:
-        """Have packets sent from now on."""
+    def begin(self, count: int, rate: float, then_count: int = 0, then_rate: float = 1.0) -> Task:
+        """Have packets sent from now on, see `Task`; return what is sent."""
+        task = Task(count, rate, then_count, then_rate)
+        self._first = self.sent
         self._base = self.reader.end()
-        self.sent += count
-        self._driver.begin(Task(count, rate))
+        self.sent += task.total
+        self._driver.begin(task)
+        return task
+
+    def sent_all(self) -> Sent | None:
+        """Return what became of the packets of `begin`; None while they are being sent."""
+        return self._driver.poll()
 
     def end(self, count: int, drain_s: float, what: str | None = None) -> Sent:
         """Wait until packets are sent and as many came out, or until time is up; see `_send`."""
         while (sent := self._driver.poll()) is None:
             time.sleep(_POLL_S)
-        deadline_s = time.monotonic() + drain_s
+        if what is None:
+            self._await_rest(count, drain_s)
+        else:
+            self._await_all(count, drain_s, what)
+        return sent
+
+    def _await_rest(self, count: int, drain_s: float) -> None:
+        """Wait until as many records came out, or nothing more for a while.
+
+        Counting records costs those measured nothing, but one may stand for many that were shed.
+        """
+        now_s = time.monotonic()
+        deadline_s, last, quiet_s = now_s + drain_s, -1, now_s
         while (came := self.reader.end() - self._base) < count:
+            now_s = time.monotonic()
+            if came != last:
+                last, quiet_s = came, now_s
+            if now_s > min(deadline_s, quiet_s + _QUIET_S):
+                return
+            time.sleep(_POLL_S)
+
+    def _await_all(self, count: int, limit_s: float, what: str) -> None:
+        """Wait until as many packets came out; none of them is measured."""
+        deadline_s = time.monotonic() + limit_s
+        came = self._newly_arrived()
+        while came < count:
             if time.monotonic() > deadline_s:
-                if what is None:
-                    break
-                raise self._stuck(f"{what} within {drain_s:g} s", came, count)
-            if what is not None and self.supervisor.restarts - self.restarts > _MOST_RESTARTS:
+                raise self._stuck(f"{what} within {limit_s:g} s", came, count)
+            if self.supervisor.restarts - self.restarts > _MOST_RESTARTS:
                 raise self._stuck(f"{what} without falling over", came, count)
             time.sleep(_POLL_S)
-        return sent
+            came += self._newly_arrived()
+
+    def _newly_arrived(self) -> int:
+        return sum(each.seen.number >= self._first for each in self.reader.read())
 
     def _stuck(self, what: str, came: int, count: int) -> BrokerUnavailable:
         return BrokerUnavailable(
@@ -218,7 +252,8 @@ class Turn:
             f" {self.folder}."
         )
 
-    def _meter(self) -> CostMeter:
+    def meter(self) -> CostMeter:
+        """Return a meter of the contender's workers, the broker and the load."""
         workers = [each.pid for each in self.supervisor.workers() if each.pid is not None]
         broker = self.ground.broker.pid
         return CostMeter(

@@ -296,6 +296,30 @@ def replay_command(packets: int, rate: float, **given: Any) -> None:
     )
 
 
+@command.command("overload")
+@_shared
+@click.option("--mode", type=_MODES, default="single", show_default=True)
+@click.option("--capacity", type=float, help="Packets a second; searched for where not given.")
+@click.option("--factors", default="1,2,5", show_default=True, help="Multiples of it.")
+def overload_command(mode: str, capacity: float | None, factors: str, **given: Any) -> None:
+    """Offer more than is sustained: what is delivered, how late, what is shed, how soon it ends.
+
+    Checks that at the highest factor at least 0.8 of the best throughput is delivered, p99 of it
+    within the deadline, every packet accounted for, and that memory stays and it recovers.
+    """
+    from pipeline.bench.overload import Overload, overload, overload_table
+
+    found: list[Overload] = []
+    multiples = [float(each) for each in _numbers(factors)]
+    _run(
+        "overload",
+        given,
+        lambda lab: overload(lab, mode, capacity, multiples, found),
+        lambda: {"overload": [each.to_dict() for each in found]},
+        lambda: overload_table(found),
+    )
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(each) for each in text.split(",")]

@@ -22,7 +22,7 @@ def made(kind: Kind, count: int) -> list[bytes]:
 def test_a_packet_says_which_it_is_and_when_it_was_due(kind: Kind) -> None:
     """Numbers run on over symbols and sequences, so that what is missing shows."""
     seen = [seen_of(decode(value), SYMBOLS) for value in made(kind, 30)]
-    assert [(number, DUE + number, False) for number in range(30)] == seen
+    assert [(number, DUE + number, NOW, None) for number in range(30)] == seen
 
 
 def test_market_data_is_what_the_pipeline_takes() -> None:

@@ -4,14 +4,16 @@ import pytest
 
 from pipeline.bench.packets import Seen
 from pipeline.bench.reader import Arrival, check
+from pipeline.packets.vocabulary import OutcomeKind
 
 SYMBOLS = 3
 
 
-def arrivals(*numbers: int, error: bool = False) -> list[Arrival]:
+def arrivals(*numbers: int, outcome: OutcomeKind = OutcomeKind.HELD) -> list[Arrival]:
     """Return arrivals of these packets, each a millisecond after it was due."""
     return [
-        Arrival(Seen(number, 1000 * number, error), 1000 * number + 1000, 200) for number in numbers
+        Arrival(Seen(number, 1000 * number, 1000 * number, outcome), 1000 * number + 1000, 200)
+        for number in numbers
     ]
 
 
@@ -41,4 +43,8 @@ def test_each_planted_fault_is_found(numbers: tuple[int, ...], fault: str) -> No
 
 def test_errors_are_counted() -> None:
     """Packets that ended expired, shed or dead-lettered arrive, and count as errors."""
-    assert 2 == check(arrivals(0, 1, error=True), 0, 2, SYMBOLS).errors
+    errors = {OutcomeKind.EXPIRED, OutcomeKind.SHED, OutcomeKind.DEAD_LETTERED}
+    counts = {
+        kind: check(arrivals(0, 1, outcome=kind), 0, 2, SYMBOLS).errors for kind in OutcomeKind
+    }
+    assert {kind: 2 if kind in errors else 0 for kind in OutcomeKind} == counts
