@@ -3,11 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from pipeline.bench.contenders import contender
 from pipeline.bench.driver import Task
 from pipeline.bench.lab import Check, Lab, at_least, at_most
 from pipeline.bench.measurement import latency_of
@@ -81,7 +82,8 @@ def overload(
         factors: Multiples of it.
         found: Takes what was measured.
     """
-    with lab.turn(mode) as turn:
+    who = contender(mode)
+    with lab.turn(replace(who, overrides={**who.overrides, "overload": "shed"})) as turn:
         rate = capacity or _capacity(lab, turn)
         for factor in factors if rate else ():
             each = _phase(lab, turn, factor, float(rate or 0.0) * factor)

@@ -5,9 +5,9 @@ control epoch, and by its place the state. So each record can be made again by t
 The state always follows the recorded records, never the recomputed ones: a record that comes out
 differently does not make those after it differ.
 
-Rounds need not be cut as they were, since decisions do not depend on it. Two facts are taken from
-the record, because they lie outside log and code: how often a policy was tried, and that the
-engine's breaker was open.
+Rounds need not be cut as they were, since decisions do not depend on it. Three facts are taken from
+the record, because they lie outside log and code: how often a policy was tried, that the engine's
+breaker was open, and that the first stage shed a packet.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -253,7 +253,7 @@ class Recomputer:
     def _items(
         self, variant: Variant, inputs: Sequence[Input], stretch: Sequence[Recorded]
     ) -> Iterator[Draft | Note | None]:
-        if _breaker_open(stretch[0], self._route.stage):
+        if _as_recorded(stretch[0], self._route.stage):
             return (Draft(outcome=each.record.envelope.outcome) for each in stretch)
         return variant.items(inputs, stretch, self._retries)
 
@@ -292,16 +292,14 @@ def _retries(each: Input, record: Recorded) -> int:
     return max(0, below.retry_count - above.retry_count)
 
 
-def _breaker_open(record: Recorded, stage: str) -> bool:
-    """Say whether the engine's breaker held a record: a state that no log knows."""
+def _as_recorded(record: Recorded, stage: str) -> bool:
+    """Say whether the engine sealed a record by what no log knows: its breaker, or its pace."""
     outcome = record.envelope.outcome if record.envelope else None
-    return (
-        outcome is not None
-        and outcome.kind is OutcomeKind.HELD
-        and outcome.stage == stage
-        and outcome.reasons == (Fate.BREAKER_OPEN,)
-        and not outcome.detail  # one that was forced open by a command says so
-    )
+    if outcome is None or outcome.stage != stage:
+        return False
+    if outcome.reasons == (Fate.BREAKER_OPEN,):
+        return not outcome.detail  # one that was forced open by a command says so
+    return outcome.reasons == (Fate.OVERLOAD,) and outcome.kind is OutcomeKind.SHED
 
 
 def _stretches(records: Sequence[Recorded], stage: str) -> Iterator[tuple[int, int]]:
@@ -317,5 +315,5 @@ def _apart(first: Recorded, second: Recorded, stage: str) -> bool:
     return (
         first.view is not second.view
         or first.journal.log_sequence + 1 != second.journal.log_sequence
-        or _breaker_open(first, stage) != _breaker_open(second, stage)
+        or _as_recorded(first, stage) != _as_recorded(second, stage)
     )

@@ -78,6 +78,8 @@ class Settings(BaseSettings):
         gather_ms: The longest that a busy worker of the first stage waits for more records; an
             idle one never waits.
         round_max_records: Most records of one round.
+        overload: What becomes of packets past capacity: `expire`, where they are late, or `shed`,
+            by the first stage, as soon as it foresees that they will be.
         lane_queue_records: Most records queued in a worker, per lane.
         instance: Name of this worker among those of its stage, the same after a restart; with it
             a restarted worker gets its partitions back without waiting for the session to end.
@@ -133,6 +135,7 @@ class Settings(BaseSettings):
     breaker_open_s: Seconds = 30.0
     gather_ms: Milliseconds = 3
     round_max_records: Records = 500
+    overload: Literal["expire", "shed"] = "expire"
     lane_queue_records: Records = 5000
     instance: Annotated[str, Field(max_length=100)] = ""
     session_timeout_ms: Annotated[int, Field(ge=1, le=3_600_000)] = 6000

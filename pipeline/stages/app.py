@@ -133,7 +133,8 @@ def stage_app(
     app = log_app(settings, route.spec, bus)
     viewed = ViewedLogic(logic)
     app.host = make_host(settings, route.spec, viewed, WallClock())
-    throughput = Throughput() if route.spec.first else None
+    sheds = route.spec.first and settings.overload == "shed"
+    throughput = Throughput() if sheds else None
     engine = StageEngine(
         route, FencedLogic(viewed), app.host, app.control, settings, throughput=throughput
     )

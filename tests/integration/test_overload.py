@@ -60,7 +60,9 @@ def _kinds(records: Iterable[Any]) -> Counter[OutcomeKind]:
 @pytest.fixture
 def loaded(kafka_settings: Settings, start_worker: StartWorker) -> tuple[Settings, Load]:
     """A pipeline that was given more than it carries, until it shed; and the load."""
-    settings = kafka_settings.model_copy(update={"cascade_timeout_ms": TIMEOUT_MS})
+    settings = kafka_settings.model_copy(
+        update={"cascade_timeout_ms": TIMEOUT_MS, "overload": "shed"}
+    )
     apply_topics(settings, TopicFile.load())
     workers = [start_worker(stage, settings) for stage in STAGES]
     for worker in workers:

@@ -127,6 +127,13 @@ def test_a_breaker_that_held_a_record_is_taken_as_recorded() -> None:
     assert SAME * 3 == _agreements(records, StrategicLogic())
 
 
+def test_what_was_shed_is_taken_as_recorded() -> None:
+    """How fast the pipeline was lies outside the log, too."""
+    shed = Draft(outcome=seal(OutcomeKind.SHED, "strategic", Fate.OVERLOAD, detail="12.0 ms late"))
+    records = history(StrategicLogic(), packets(3), instead=shed)
+    assert SAME * 3 == _agreements(records, StrategicLogic())
+
+
 def test_a_breaker_forced_open_by_command_is_decided_again() -> None:
     """That one the control log knows: without the command the record comes out otherwise."""
     detail = "forced open"

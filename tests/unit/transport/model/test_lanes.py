@@ -9,7 +9,7 @@ from tests.unit.transport.model.lane_oracle import lane_violations
 from tests.unit.transport.model.lane_owner import LaneReader, LaneRules
 from tests.unit.transport.model.lane_world import simulate_lanes
 
-SEEDS = int(os.environ.get("MODEL_SEEDS", "100"))
+SEEDS = int(os.environ.get("MODEL_SEEDS", "40"))
 MOST_SEEDS = 150
 
 
