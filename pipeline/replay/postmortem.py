@@ -26,6 +26,7 @@ _BINS = 60
 _MOST_EVENTS = 1000
 _MOST_FINDINGS = 200
 _MOST_FIELDS = 6
+_MANY = frozenset({EventKind.ORDER, EventKind.DEAD_LETTER})
 _MARKED = frozenset({EventKind.CONTROL, EventKind.EMERGENCY})
 _FOUND = ("decided at", "record", "flow", "then", "now", "fields", "why")
 
@@ -134,10 +135,14 @@ class _View:
         return draw(rate) + draw(latency)
 
     def timeline(self) -> str:
-        events = [(each.at_us, str(each.kind), each.text) for each in self._happened.events]
-        rows = sorted((*events[:_MOST_EVENTS], *self._packet_rows()))
-        left = len(events) - _MOST_EVENTS
+        # Commands, emergencies and alerts are few, and what the page is for: none is left out.
+        few = [each for each in self._happened.events if each.kind not in _MANY]
+        many = [each for each in self._happened.events if each.kind in _MANY]
+        room = max(0, _MOST_EVENTS - len(few))
+        events = [(each.at_us, str(each.kind), each.text) for each in (*few, *many[:room])]
+        left = len(many) - room
         note = f'<p class="muted">{left:,} more events are not shown.</p>' if left > 0 else ""
+        rows = sorted((*events, *self._packet_rows()))
         shown = [(utc(at_us), kind, text) for at_us, kind, text in rows]
         return table(("when", "what", ""), shown) + note
 

@@ -84,3 +84,11 @@ def test_without_a_record_there_is_nothing_to_tell() -> None:
     """An empty page would look like a quiet day."""
     with pytest.raises(UsageError, match="Expected a replay of some records"):
         write_postmortem("flow f", Tally(), _timeline())
+
+
+def test_no_command_is_left_out_among_many_orders() -> None:
+    """Orders are left out where there are very many, and the page says how many."""
+    orders = [TimelineEvent(n, EventKind.ORDER, f"order {n}") for n in range(3000)]
+    halt = TimelineEvent(5000, EventKind.CONTROL, "epoch 7: HALT by operator")
+    page = write_postmortem("flow f", _tally(), _timeline(*orders, halt))
+    assert ("HALT by operator" in page, "2,001 more events are not shown" in page) == (True, True)
