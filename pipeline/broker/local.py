@@ -102,7 +102,7 @@ class LocalBroker:
             broker = self._wait_until_it_answers(pid, ports, _START_TIMEOUT_S)
             if broker is not None:
                 return broker
-            if "Address already in use" not in self._storage.last_words():
+            if not self._storage.complained_of("Address already in use"):
                 break  # else somebody took the port after it was chosen: choose again
         raise BrokerUnavailable(
             f"Expected Kafka to start, was a process that ended. Its last lines, from"
@@ -209,6 +209,6 @@ class LocalBroker:
             )
 
     def _advice(self) -> str:
-        if "Failed to acquire lock" in self._storage.last_words():
+        if self._storage.complained_of("Failed to acquire lock"):
             return f"Another Kafka uses {self._storage.data}: stop it, or set CASCADE_HOME."
         return "Mend what they name, or set CASCADE_HOME to another folder to start afresh."

@@ -146,6 +146,10 @@ class Storage:
                 return "\n".join(line[:300] for line in text.splitlines()[-lines:])
         return "(it printed nothing)"
 
+    def complained_of(self, text: str) -> bool:
+        """Return whether the broker printed this since its last start, however much came after."""
+        return self.output.exists() and text in self.output.read_text(errors="replace")
+
     def _fault(self, cluster_id: str | None, version: str | None, at_hand: str) -> str | None:
         meta = self.data / "meta.properties"
         if cluster_id is None or version is None:

@@ -130,10 +130,12 @@ def test_broker_listens_on_this_machine_only(make: Make, tmp_path: Path) -> None
     assert "1" == properties["transaction.state.log.min.isr"]
 
 
-def test_port_taken_meanwhile_is_chosen_again(make: Make) -> None:
+@pytest.mark.parametrize("lines_after", [0, 20])
+def test_port_taken_meanwhile_is_chosen_again(make: Make, lines_after: int) -> None:
     """Where somebody takes the port after it was chosen, other ports are tried."""
     machine = FakeMachine(java=java, mvn=maven)
-    machine.deaths = ["java.net.BindException: Address already in use"]
+    words = "java.net.BindException: Address already in use\n" + "ERROR Another\n" * lines_after
+    machine.deaths = [words]
 
     started = make(machine).start()
 
