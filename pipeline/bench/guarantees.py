@@ -103,7 +103,7 @@ class AtLeastOnceHost(LogHost):
         self.rounds = self._new_rounds()
         self.pump = self._pump_class(
             self.settings, self.spec.group, self.rounds, self.clock,
-            gather_s=self.settings.gather_ms / 1000 if self.spec.first else 0.0,
+            gather_s=self.settings.gather_s if self.spec.first else 0.0,
             on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
         )  # fmt: skip
         self.pump.start()

@@ -29,6 +29,7 @@ from pipeline.settings.stages import Stages
 
 __all__ = ["Settings"]
 
+_MOST_GATHERED = 0.3  # of the time that a packet has
 # The protocol rests on these, so nobody may set them from outside.
 _OURS = frozenset(
     {
@@ -75,8 +76,8 @@ class Settings(BaseSettings):
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
         breaker_open_s: How long it stays open before it probes.
-        gather_ms: The longest that a busy worker of the first stage waits for more records; an
-            idle one never waits.
+        gather_ms: The longest that a busy worker of the first stage waits for more records, at
+            most 0.3 of the cascade's time; an idle one never waits.
         round_max_records: Most records of one round.
         overload: What becomes of packets past capacity: `expire`, where they are late, or `shed`,
             by the first stage, as soon as it foresees that they will be.
@@ -133,7 +134,7 @@ class Settings(BaseSettings):
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0
-    gather_ms: Milliseconds = 3
+    gather_ms: Milliseconds = 30
     round_max_records: Records = 500
     overload: Literal["expire", "shed"] = "expire"
     lane_queue_records: Records = 5000
@@ -230,6 +231,11 @@ class Settings(BaseSettings):
     def plain_topic(self, real: str) -> str:
         """Return the name without namespace of the topic that is really called `real`."""
         return real.removeprefix(f"{self.namespace}.") if self.namespace else real
+
+    @property
+    def gather_s(self) -> float:
+        """The longest that the first stage gathers a round, seconds."""
+        return min(self.gather_ms, _MOST_GATHERED * self.cascade_timeout_ms) / 1000
 
     def scaled_budget_ms(self, stage: str) -> float:
         """Return a stage's time, milliseconds: its share of what transport leaves.

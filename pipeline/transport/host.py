@@ -119,7 +119,7 @@ class LogHost:
         self.pump = InputPump(
             self.settings, self.spec.group, self.rounds, self.clock,
             # What comes from another stage has been gathered.
-            gather_s=self.settings.gather_ms / 1000 if self.spec.first else 0.0,
+            gather_s=self.settings.gather_s if self.spec.first else 0.0,
             on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
         )  # fmt: skip
         events = TailEvents(read_back=self._noted_read_back, lost=self._noted_lost, failed=fatal)

@@ -235,3 +235,10 @@ def test_what_is_compiled_counts_as_source() -> None:
     found = {path.relative_to(policies).as_posix() for path in sources_in(policies)}
     assert {"strategic/kernel.pyx", "strategic/mlmi.py", "arithmetic.pxd"} <= found
     assert not {Path(name).suffix for name in found} & {".c", ".so", ".pyc", ".pyi"}
+
+
+def test_rounds_gather_for_a_share_of_the_deadline_at_most() -> None:
+    """A shorter deadline shortens the wait for more records; a longer one does not lengthen it."""
+    assert 0.006 == pytest.approx(load_settings(cascade_timeout_ms=20).gather_s)
+    assert 0.03 == pytest.approx(load_settings(cascade_timeout_ms=1000).gather_s)
+    assert 0.0 == load_settings(gather_ms=0).gather_s

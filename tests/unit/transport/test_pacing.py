@@ -13,11 +13,11 @@ def test_an_idle_worker_waits_not_at_all() -> None:
     assert 0.0 == pacing.wait_s(5.02, work_s=1.0)
 
 
-def test_rounds_are_kept_apart_by_twice_their_work() -> None:
+def test_rounds_are_kept_apart_by_their_work() -> None:
     """The longer rounds take, the longer the next one gathers."""
     pacing = Pacing(limit_s=0.02, last_s=5.0)
-    assert 0.003 == pytest.approx(pacing.wait_s(5.001, work_s=0.002))
-    assert 0.007 == pytest.approx(pacing.wait_s(5.001, work_s=0.004))
+    assert 0.008 == pytest.approx(pacing.wait_s(5.001, work_s=0.001))
+    assert 0.017 == pytest.approx(pacing.wait_s(5.001, work_s=0.002))
 
 
 def test_no_round_gathers_longer_than_the_limit() -> None:
