@@ -44,7 +44,7 @@ __all__ = ["ControlReader", "Heard"]
 _logger = logging.getLogger(__name__)
 
 _ASK_EVERY_S = 0.5
-_POLL_S = 0.05
+_POLL_S = 0.2  # a command ends the wait; a process has a reader for each of its stages
 _RESTART_S = 0.5
 
 
@@ -120,8 +120,7 @@ class _Asking:
             except Exception as error:  # noqa: BLE001  # raised where the log is read
                 self._failure = error
                 return
-            while self._monotonic() - asked_s < _ASK_EVERY_S and not self._stopping.is_set():
-                self._stopping.wait(_POLL_S)
+            self._stopping.wait(max(0.0, asked_s + _ASK_EVERY_S - self._monotonic()))
 
 
 class ControlReader:
