@@ -5,7 +5,8 @@ doubt ends: before a BOOTSTRAP by an authorised author, after a HALT, and after 
 cannot be read. Only a RESUME that names the epoch of the newest halt lifts it, so that whoever
 resumes has seen what they lift. REDUCING, where only orders pass that reduce a position, is left
 in the same way: by a RESUME that names the newest REDUCE. Under both, the halt counts. What has
-tripped (`pipeline.control.trips`) halts beside all that, until a RESET names it.
+tripped (`pipeline.control.trips`) halts beside all that, until a RESET names it. What lifts counts
+once, however often its writer wrote it; what restricts counts each time.
 """
 
 from collections.abc import Collection
@@ -23,10 +24,21 @@ from pipeline.packets.events import (
     TradingState,
 )
 
-__all__ = ["NONE", "ControlView", "TradingState", "TradingStateMachine", "strictest"]
+__all__ = ["NONE", "RESTRICTS", "ControlView", "TradingState", "TradingStateMachine", "strictest"]
 
 NONE = -1
 """The epoch of nothing."""
+
+RESTRICTS = frozenset(
+    {
+        ControlKind.HALT,
+        ControlKind.REDUCE,
+        ControlKind.ISOLATE,
+        ControlKind.BREAKER_OPEN,
+        ControlKind.TRIP,
+    }
+)
+"""What restricts; all else lifts."""
 
 _OF_FENCES = frozenset(
     {
@@ -101,6 +113,7 @@ class TradingStateMachine:
         self._last: dict[str, ControlCommand] = {}
         self.refused: dict[int, str] = {}
         self.halts: dict[str, int] = {}
+        self._counted: set[str] = set()
 
     @property
     def trading_state(self) -> TradingState:
@@ -187,6 +200,7 @@ class TradingStateMachine:
         if refusal := self.refusal(command, appended_at):
             self.refused[epoch] = refusal
             return refusal
+        self._counted.add(command.command_id)
         self._take(command, epoch)
         self._last[EVERYTHING if command.kind is ControlKind.HALT else command.scope] = command
         return None
@@ -219,8 +233,8 @@ class TradingStateMachine:
         """Return why a command would not count as the next one; None where it would."""
         if command.kind is ControlKind.HALT:
             return None
-        if 0 < command.expires_at < appended_at:
-            return f"Expected it before {command.expires_at}, was appended at {appended_at}"
+        if refusal := self._past(command, appended_at):
+            return refusal
         if command.kind in _OF_FENCES or command.kind in _OF_TRIPS:
             book = self._book if command.kind in _OF_FENCES else self._trips
             return book.refusal(command)
@@ -230,6 +244,16 @@ class TradingStateMachine:
         if command.scope != EVERYTHING:
             return f"Expected scope {EVERYTHING}, was {command.scope}"
         return self._conflict(command)
+
+    def _past(self, command: ControlCommand, appended_at: int) -> str | None:
+        """Return why the time of a command is over; None where it is not."""
+        if command.kind not in RESTRICTS and command.command_id in self._counted:
+            # Its writer did not hear that it was taken, and wrote it again; what it lifted then may
+            # have been ordered anew.
+            return f"Expected each command once, was {command.command_id} again"
+        if 0 < command.expires_at < appended_at:
+            return f"Expected it before {command.expires_at}, was appended at {appended_at}"
+        return None
 
     def _take(self, command: ControlCommand, epoch: int) -> None:
         """Let a command that counts take effect."""

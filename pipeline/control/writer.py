@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.clock import Clock
 from pipeline.control.log import TOPIC, fold
-from pipeline.control.state import NONE
+from pipeline.control.state import NONE, RESTRICTS
 from pipeline.errors import BrokerUnavailable, PipelineError, UsageError
 from pipeline.kafka_logging import ClientLog
 from pipeline.packets.codec import encode
@@ -22,15 +22,6 @@ _logger = logging.getLogger(__name__)
 
 STATE_TOPIC = "cascade.control.state"
 _VALID_US = 300_000_000
-_RESTRICTS = frozenset(
-    {
-        ControlKind.HALT,
-        ControlKind.REDUCE,
-        ControlKind.ISOLATE,
-        ControlKind.BREAKER_OPEN,
-        ControlKind.TRIP,
-    }
-)
 
 
 def new_command(
@@ -59,7 +50,7 @@ def new_command(
         new_id: Returns an id that no other command has.
     """
     now = clock.now_us()
-    expires_at = 0 if kind in _RESTRICTS else now + _VALID_US
+    expires_at = 0 if kind in RESTRICTS else now + _VALID_US
     return ControlCommand(new_id(), kind, scope, author, reason, now, expires_at, lifts_epoch)
 
 
@@ -78,7 +69,10 @@ class ControlWriter:
             settings.client(
                 client_id=settings.group("control-writer"),
                 acks="all",
-                enable_idempotence=True,
+                # An idempotent producer first asks for an id, and asks again only after 0.5 s. What
+                # is written twice counts once.
+                enable_idempotence=False,
+                max_in_flight_requests_per_connection=1,
                 allow_auto_create_topics=False,
                 delivery_timeout_ms=int(timeout_s * 1000),
                 linger_ms=0,

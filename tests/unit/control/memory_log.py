@@ -3,12 +3,16 @@
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 
 from pipeline.control.log import Entry
 from pipeline.errors import BrokerUnavailable, PositionLost
 from pipeline.packets.events import EVERYTHING, ControlCommand, ControlKind
 
 _DEADLINE_S = 20.0
+
+
+_NUMBERS = count()
 
 
 def command(
@@ -20,7 +24,9 @@ def command(
     expires_at: int = 0,
 ) -> ControlCommand:
     """Return a command with the fields that matter to a test."""
-    return ControlCommand("id", kind, scope, author, "why", 1, expires_at, lifts_epoch)
+    return ControlCommand(
+        f"id-{next(_NUMBERS)}", kind, scope, author, "why", 1, expires_at, lifts_epoch
+    )
 
 
 BOOTSTRAP = command(ControlKind.BOOTSTRAP)

@@ -63,6 +63,16 @@ def test_a_resume_of_another_halt_does_not_count(lifts_epoch: int) -> None:
     assert "lifts epoch 2" in machine.refused[3]
 
 
+def test_what_lifts_counts_once() -> None:
+    """A release that was written twice does not lift what was isolated in between."""
+    release = command(ControlKind.RELEASE, scope="stage:risk")
+    isolate = command(ControlKind.ISOLATE, scope="stage:risk")
+    machine = _folded(BOOTSTRAP, isolate, release, isolate, release)
+    assert "once" in machine.refused[4]
+    assert "risk" in machine.view(current=True).fences.stages
+    assert not {2, 3} & machine.refused.keys()
+
+
 def test_a_resume_of_nothing_does_not_count() -> None:
     """Without a halt there is nothing to lift, and a resume is no bootstrap."""
     assert _folded(resume(-1)).trading_state is TradingState.HALTED
@@ -73,7 +83,7 @@ def test_a_bootstrap_lifts_no_halt() -> None:
     """Neither a halt before the bootstrap nor one after it is lifted by a BOOTSTRAP."""
     assert _folded(HALT, BOOTSTRAP).trading_state is TradingState.HALTED
     assert _folded(HALT, BOOTSTRAP, resume(0)).trading_state is TradingState.ACTIVE
-    machine = _folded(BOOTSTRAP, HALT, BOOTSTRAP)
+    machine = _folded(BOOTSTRAP, HALT, command(ControlKind.BOOTSTRAP))
     assert machine.trading_state is TradingState.HALTED
     assert "Expected one BOOTSTRAP" in machine.refused[2]
 
@@ -108,7 +118,7 @@ def test_the_view_says_the_state() -> None:
     view = machine.view(current=True)
     assert (view.trading_state, view.epoch, view.halt_epoch) == (TradingState.HALTED, 1, 1)
     assert machine.describe() == ControlState(
-        "*", TradingState.HALTED, 1, 1, "id", "operator", "why", 1
+        "*", TradingState.HALTED, 1, 1, HALT.command_id, "operator", "why", 1
     )
 
 
