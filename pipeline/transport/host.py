@@ -97,6 +97,7 @@ class LogHost:
         self._ticking: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None
         self._side: Producer | None = None
+        self._ready: Producer | None = None
         self.producer: Producer | None = None
 
     # -- life of the worker --------------------------------------------------------------------
@@ -127,6 +128,8 @@ class LogHost:
             self.settings, self.spec, self.fold, self.clock, self.owner, self.build, events,
             prompt=self._prompt,
         )  # fmt: skip
+        # It takes a producer up to half a second to get its id, which no take-over should wait for.
+        self._ready = self._log_producer()
         self.tail.start()
         self.pump.start()
         self._ticking = self.loop.create_task(self._tick())
@@ -143,6 +146,7 @@ class LogHost:
         self.tail.stop()
         await asyncio.to_thread(self.pump.join, 10.0)
         await asyncio.to_thread(self.tail.join, 10.0)
+        self._ready = None
 
     def subscribe(self) -> None:
         """Join the group once the topics are seen to be there.
@@ -208,7 +212,8 @@ class LogHost:
 
     async def _take_over(self, partitions: list[int]) -> None:
         self._lost.clear()
-        producer = self.producer = log_producer(self.settings, f"cascade.{self.spec.stage}.log")
+        producer = self.producer = self._ready or self._log_producer()
+        self._ready = None
         recovered = await asyncio.wrap_future(self.tail.take_over(partitions, producer))
         await asyncio.to_thread(self._side_producer)
         self.generation += 1
@@ -240,6 +245,10 @@ class LogHost:
             self.producer.purge(in_queue=True, in_flight=True, blocking=False)
             self.producer.poll(0)
             self.producer = None
+        self._ready = self._ready or self._log_producer()
+
+    def _log_producer(self) -> Producer:
+        return log_producer(self.settings, f"cascade.{self.spec.stage}.log")
 
     def _ownership(self, found: Recovered) -> Ownership:
         return Ownership(

@@ -76,10 +76,10 @@ class MemoryCascade:
         if command_id and command_id in (ids := [each.command_id for each in self.given]):
             epoch = ids.index(command_id)
             return self._result(self.given[epoch], epoch)
-        command = ControlCommand(
-            command_id or "c", kind, scope, author, reason, NOW_US, 0, lifts_epoch
-        )
         epoch = len(self.given)
+        command = ControlCommand(
+            command_id or f"c{epoch}", kind, scope, author, reason, NOW_US, 0, lifts_epoch
+        )
         if refusal := self.machine.refusal(command):
             raise UsageError(refusal)
         self.given.append(command)

@@ -11,7 +11,9 @@ NOW_US = 1_700_000_000_000_000
 
 
 def _command(kind: str, author: str, scope: str = "*", lifts: int = -1) -> ControlCommand:
-    return ControlCommand("id", ControlKind(kind), scope, author, "why", NOW_US, 0, lifts)
+    return ControlCommand(
+        f"{author} {kind}", ControlKind(kind), scope, author, "why", NOW_US, 0, lifts
+    )
 
 
 @pytest.fixture
