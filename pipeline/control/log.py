@@ -178,7 +178,6 @@ def _consumer(settings: Settings, client: str) -> Consumer:
         enable_auto_offset_store=False,
         allow_auto_create_topics=False,
         isolation_level="read_uncommitted",
-        reconnect_backoff_ms=50,
         reconnect_backoff_max_ms=500,
     )
     return Consumer(properties, logger=ClientLog(_logger))

@@ -118,8 +118,6 @@ def _properties(settings: Settings) -> dict[str, Any]:
         auto_offset_reset="latest",
         enable_auto_commit=False,
         allow_auto_create_topics=False,
-        reconnect_backoff_ms=50,
-        reconnect_backoff_max_ms=1000,
     )
     properties["error_cb"] = _noted
     return properties

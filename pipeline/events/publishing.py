@@ -66,8 +66,6 @@ class Outbox:
             partitioner="murmur2_random",
             allow_auto_create_topics=False,
             message_timeout_ms=int(PUBLISH_TIMEOUT_S * 1000),
-            reconnect_backoff_ms=50,
-            reconnect_backoff_max_ms=1000,
             statistics_interval_ms=500,
         )
         self._producer = Producer(

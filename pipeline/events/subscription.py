@@ -243,8 +243,6 @@ def _properties(settings: Settings) -> dict[str, Any]:
         # A wait ends with the first byte; the default of 500 ms would delay only the end.
         fetch_wait_max_ms=200,
         queued_max_messages_kbytes=8192,
-        reconnect_backoff_ms=50,
-        reconnect_backoff_max_ms=1000,
         topic_metadata_refresh_interval_ms=30_000,
     )
     return {**properties, "error_cb": noted}

@@ -80,8 +80,6 @@ class KafkaOutlet:
             linger_ms=5,
             partitioner="murmur2_random",
             message_timeout_ms=60_000,
-            reconnect_backoff_ms=50,
-            reconnect_backoff_max_ms=1000,
         )
         self._producer = Producer({**properties, "error_cb": _noted}, logger=_logger)
         self._check_topic(settings)

@@ -29,6 +29,8 @@ from pipeline.settings.stages import Stages
 
 __all__ = ["Settings"]
 
+# A broker that comes back is found within a second; by default that may take ten.
+_EVERY_CLIENT = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 1000}
 _MOST_GATHERED = 0.3  # of the time that a packet has
 # The protocol rests on these, so nobody may set them from outside.
 _OURS = frozenset(
@@ -257,7 +259,7 @@ class Settings(BaseSettings):
         )
 
     def client(self, **properties: str | float | bool | None) -> dict[str, Any]:
-        """Return the properties of a Kafka client: broker, extra ones, then those given.
+        """Return the properties of a Kafka client: ours for all, extra ones, then those given.
 
         Args:
             **properties: librdkafka properties, with `_` for `.`.
@@ -271,7 +273,7 @@ class Settings(BaseSettings):
                 " with `cascade broker up`."
             )
         given = {key.replace("_", "."): value for key, value in properties.items()}
-        return {**self.kafka, "bootstrap.servers": self.broker, **given}
+        return {**_EVERY_CLIENT, **self.kafka, "bootstrap.servers": self.broker, **given}
 
     def _within_namespace(self, name: str) -> str:
         return f"{self.namespace}.{name}" if self.namespace else name

@@ -39,8 +39,6 @@ _FETCH: dict[str, Any] = {
     "enable_partition_eof": False,
     "allow_auto_create_topics": False,
     "isolation_level": "read_uncommitted",
-    "reconnect_backoff_ms": 50,
-    "reconnect_backoff_max_ms": 1000,
     "topic_metadata_refresh_interval_ms": 30_000,
 }
 
@@ -88,8 +86,6 @@ def log_producer(settings: Settings, client: str) -> Producer:
         "delivery_report_only_error": True,
         "queue_buffering_max_messages": 200_000,
         "message_max_bytes": 1_000_000,
-        "reconnect_backoff_ms": 50,
-        "reconnect_backoff_max_ms": 1000,
         "retry_backoff_ms": 20,
         "retry_backoff_max_ms": 500,
     }

@@ -314,8 +314,6 @@ class GroupReader:
             fetch_wait_max_ms=100,
             fetch_min_bytes=100_000,
             queued_max_messages_kbytes=16_384,
-            reconnect_backoff_ms=50,
-            reconnect_backoff_max_ms=1000,
             topic_metadata_refresh_interval_ms=30_000,
         )
         properties["error_cb"] = _noted

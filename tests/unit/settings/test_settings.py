@@ -165,10 +165,17 @@ def test_budgets_share_what_transport_leaves() -> None:
 
 def test_kafka_properties_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Underscores stand for the dots that shells refuse, and clients get the properties."""
+    ours = load_settings(broker="b:1").client()
     monkeypatch.setenv("CASCADE_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("CASCADE_KAFKA__RECONNECT_BACKOFF_MS", "70")
     client = load_settings(broker="b:1").client(linger_ms=5)
-    expected = {"security.protocol": "SASL_SSL", "bootstrap.servers": "b:1", "linger.ms": 5}
-    assert client == expected
+    changed = {
+        "security.protocol": "SASL_SSL",
+        "reconnect.backoff.ms": "70",
+        "bootstrap.servers": "b:1",
+        "linger.ms": 5,
+    }
+    assert client == {**ours, **changed}
 
 
 def test_a_client_needs_a_broker() -> None:
