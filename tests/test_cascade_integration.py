@@ -74,7 +74,7 @@ def demo(settings: Settings, *arguments: str) -> tuple[int, dict[str, Any], str]
         timeout=LIMIT_S,
         check=False,
     )
-    found = json.loads(done.stdout) if done.stdout else {"parts": []}
+    found = json.loads(done.stdout) if done.stdout else {"parts": [], "passed": None}
     return done.returncode, found, done.stderr
 
 

@@ -115,9 +115,14 @@ class ThisMachine:
         """Return the pid of the process whose command line ends with `arguments`."""
         _reap()
         wanted = list(arguments)
-        for process in psutil.process_iter(["cmdline"]):
-            if (process.info["cmdline"] or [])[-len(wanted) :] == wanted:
-                return int(process.pid)
+        # Not by process_iter: it skips a process whose pid another one had when it last looked.
+        for pid in psutil.pids():
+            try:
+                line = psutil.Process(pid).cmdline()
+            except psutil.Error:
+                continue
+            if line[-len(wanted) :] == wanted:
+                return int(pid)
         return None
 
     def end(self, pid: int, *, force: bool) -> None:
