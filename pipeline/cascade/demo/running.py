@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 __all__ = ["SYMBOL", "Running", "running_cascade"]
 
 SYMBOL = "DEMO"
-_OWNED_S = 45.0
+_OWNED_S = 90.0  # three seconds on an idle machine
 _DRAIN_S = 5.0
 # The demo shows what components do, not how fast a machine is whose broker just came up: a flow
 # that expires shows little. What it took stands in the performance part, against the real target.
