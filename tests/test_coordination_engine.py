@@ -220,7 +220,8 @@ def test_a_stage_worker_answers_with_its_policys_last_decision(
     assert last.envelope.flow_id == answer.details["flow_id"]
     state = engine.get_system_states()["strategic"]
     assert ("direction", "regime_detection") == state.capabilities
-    assert 1.0 == state.performance_metrics["success_rate"]
+    wait_until(lambda: _success_rate(engine) is not None, "a heartbeat after the decisions")
+    assert 1.0 == _success_rate(engine)
     for data in ({}, {"symbol": "OTHER"}):
         silent = engine.coordinate_decision("operator", "direction", data, ["strategic"])
         assert CoordinationFailure.TOO_FEW_ANSWERS is silent.failure
@@ -230,6 +231,10 @@ def test_a_stage_worker_answers_with_its_policys_last_decision(
     wait_until(
         lambda: engine.get_system_states()["strategic"].status == "disconnected", "its farewell"
     )
+
+
+def _success_rate(engine: MARLCoordinationEngine) -> float | None:
+    return engine.get_system_states()["strategic"].performance_metrics.get("success_rate")
 
 
 def _signals(settings: Settings) -> list[StrategicSignal]:

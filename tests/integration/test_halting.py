@@ -29,7 +29,7 @@ from pipeline.packets.vocabulary import OrderType, Side
 from pipeline.settings import Settings, load_settings
 from tests.kafka_workers import StartWorker, wait_until
 
-_TIMED = ("ms,", "over before")
+_TIMED = ("ms,", "over before", "backlog at")
 """Checks that depend on how busy the machine is; the bench judges them, not the tests."""
 
 
@@ -152,7 +152,7 @@ def test_a_halt_holds_whatever_is_killed(tmp_path: Path) -> None:
     with lab(settings, QUICK, symbols=5, partitions=1, say=print) as bench:
         checks = halt(bench, 2, 0.5, found)
     assert [each.name for each in _untimed(checks) if not each.passed] == []
-    assert len(_untimed(checks)) == 10
+    assert len(_untimed(checks)) == 9
 
 
 def test_an_isolated_stage_holds_up_nobody_else(kafka: str, tmp_path: Path) -> None:

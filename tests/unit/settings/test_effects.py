@@ -30,11 +30,11 @@ async def _failing(settings: Settings, *values: MarketData) -> Bench:
 async def test_backoff_base_ms_is_the_first_pause() -> None:
     """Pauses double from the base, less up to half of it by jitter; the sum is the least wait."""
     settings = load_settings(
-        cascade_timeout_ms=HOUR_MS, backoff_base_ms=40, stages={"strategic": {"retries": 2}}
+        cascade_timeout_ms=HOUR_MS, backoff_base_ms=20, stages={"strategic": {"retries": 2}}
     )
     began_s = time.monotonic()
     await _failing(settings)
-    assert time.monotonic() - began_s >= 0.5 * (0.040 + 0.080)
+    assert time.monotonic() - began_s >= 0.5 * (0.020 + 0.040)
 
 
 @pytest.mark.parametrize(
