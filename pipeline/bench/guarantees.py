@@ -83,8 +83,6 @@ class AtLeastOnceHost(LogHost):
     acknowledged.
     """
 
-    _pump_class: type[InputPump] = InputPump
-
     async def start(
         self,
         *,
@@ -93,19 +91,8 @@ class AtLeastOnceHost(LogHost):
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         """Start the pump; there is no tail."""
-        self.loop = asyncio.get_running_loop()
-        self._on_fatal = on_fatal
-
-        def fatal(error: BaseException) -> None:
-            self.loop.call_soon_threadsafe(on_fatal, error)
-
+        self._make_pump(on_assigned, on_revoked, on_fatal)
         self.note_start()
-        self.rounds = self._new_rounds()
-        self.pump = self._pump_class(
-            self.settings, self.spec.group, self.rounds, self.clock,
-            gather_s=self.settings.gather_s if self.spec.first else 0.0,
-            on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
-        )  # fmt: skip
         self.pump.start()
         self.producer = self._new_producer()
         self._ticking = self.loop.create_task(self._tick())
@@ -115,9 +102,6 @@ class AtLeastOnceHost(LogHost):
         self._handed = self._acknowledged = 0
         self._unacknowledged: deque[tuple[int, Positions]] = deque()
         self._safe: Positions = {}
-
-    def _new_rounds(self) -> RoundQueue:
-        return RoundQueue(self.loop, self.settings.round_max_records)
 
     def _new_producer(self) -> Producer:
         properties = self.settings.client(
@@ -185,7 +169,7 @@ class AtLeastOnceHost(LogHost):
             topic, messages, partition=ownership.partition, on_delivery=self._delivered
         )
         self._handed += len(messages)
-        self._unacknowledged.append((self._handed, self._positions_now()))
+        self._unacknowledged.append((self._handed, self.resume_offsets()))
 
     async def read_back(self, ownership: Ownership, sequence: int) -> None:
         """Return at once: nothing is read back."""
@@ -194,13 +178,6 @@ class AtLeastOnceHost(LogHost):
         if error is not None:
             self.lose(f"a delivery failed: {error.str()}")
         self._acknowledged += 1
-
-    def _positions_now(self) -> Positions:
-        return {
-            (self.settings.topic(topic), partition): at.position.offset
-            for ownership in self.owned.values()
-            for (topic, partition), at in ownership.positions.items()
-        }
 
     async def _tick(self) -> None:
         committed = self.loop.time()
@@ -278,7 +255,7 @@ class TransactionalHost(AtLeastOnceHost):
         if not self._open:
             return
         try:
-            await asyncio.to_thread(self._commit_transaction, self._positions_now())
+            await asyncio.to_thread(self._commit_transaction, self.resume_offsets())
         except KafkaException as error:
             self.lose(f"a transaction failed: {error}")
         self._open = False

@@ -163,16 +163,9 @@ class RoundConsumer(base.Consumer):
     def _new_topicpartition(self, topic: str, partition: int) -> TP:
         return TP(topic, partition)
 
-    def _positions(self) -> dict[TP, int]:
-        return {
-            TP(self.host.settings.topic(topic), partition): at.position.offset
-            for ownership in self.host.owned.values()
-            for (topic, partition), at in ownership.positions.items()
-        }
-
     async def position(self, tp: TP) -> int | None:
         """Return the next offset to work off."""
-        return self._positions().get(tp)
+        return self.host.resume_offsets().get((tp.topic, tp.partition))
 
     def highwater(self, tp: TP) -> int:
         """Return the end offset last seen by the pump."""

@@ -67,6 +67,8 @@ class LogHost:
         jitter: Randomness of the pauses before taking over again.
     """
 
+    _pump_class: type[InputPump] = InputPump
+
     def __init__(
         self,
         settings: Settings,
@@ -98,6 +100,7 @@ class LogHost:
         self._joining: asyncio.Task[None] | None = None
         self._side: Producer | None = None
         self._ready: Producer | None = None
+        self._stopping = False
         self.producer: Producer | None = None
 
     # -- life of the worker --------------------------------------------------------------------
@@ -110,20 +113,10 @@ class LogHost:
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         """Start the threads. The callbacks for (re)assignment run on the pump's thread."""
-        self.loop = asyncio.get_running_loop()
-        self._on_fatal = on_fatal
-
-        def fatal(error: BaseException) -> None:
-            self.loop.call_soon_threadsafe(on_fatal, error)
-
-        self.rounds = RoundQueue(self.loop, self.settings.round_max_records)
-        self.pump = InputPump(
-            self.settings, self.spec.group, self.rounds, self.clock,
-            # What comes from another stage has been gathered.
-            gather_s=self.settings.gather_s if self.spec.first else 0.0,
-            on_assigned=on_assigned, on_revoked=on_revoked, on_failed=fatal,
-        )  # fmt: skip
-        events = TailEvents(read_back=self._noted_read_back, lost=self._noted_lost, failed=fatal)
+        self._make_pump(on_assigned, on_revoked, on_fatal)
+        events = TailEvents(
+            read_back=self._noted_read_back, lost=self._noted_lost, failed=self._failed
+        )
         self.tail = LogTail(
             self.settings, self.spec, self.fold, self.clock, self.owner, self.build, events,
             prompt=self._prompt,
@@ -134,10 +127,34 @@ class LogHost:
         self.pump.start()
         self._ticking = self.loop.create_task(self._tick())
 
+    def _make_pump(
+        self,
+        on_assigned: Callable[[Sequence[TopicAndPartition]], None],
+        on_revoked: Callable[[Sequence[TopicAndPartition]], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._on_fatal = on_fatal
+        self.rounds = self._new_rounds()
+        self.pump = self._pump_class(
+            self.settings, self.spec.group, self.rounds, self.clock,
+            # What comes from another stage has been gathered.
+            gather_s=self.settings.gather_s if self.spec.first else 0.0,
+            on_assigned=on_assigned, on_revoked=on_revoked, on_failed=self._failed,
+        )  # fmt: skip
+
+    def _new_rounds(self) -> RoundQueue:
+        return RoundQueue(self.loop, self.settings.round_max_records)
+
+    def _failed(self, error: BaseException) -> None:
+        """Hand an error that ends the worker from a thread to the loop."""
+        self.loop.call_soon_threadsafe(self._on_fatal, error)
+
     async def stop(self) -> None:
         """Give everything back and end the threads."""
         if self._ticking is None:
             return
+        self._stopping = True
         self._ticking.cancel()
         if self._joining is not None:
             self._joining.cancel()
@@ -146,7 +163,6 @@ class LogHost:
         self.tail.stop()
         await asyncio.to_thread(self.pump.join, 10.0)
         await asyncio.to_thread(self.tail.join, 10.0)
-        self._ready = None
 
     def subscribe(self) -> None:
         """Join the group once the topics are seen to be there.
@@ -220,7 +236,7 @@ class LogHost:
         self.rounds.clear(self.generation)
         self.owned = {each.partition: self._ownership(each) for each in recovered}
         self.take_overs += 1
-        self.pump.read(self._starting_offsets(), self.generation)
+        self.pump.read(self.resume_offsets(), self.generation)
         _logger.info(
             "took_over stage=%s partitions=%s epochs=%s folded=%d",
             self.spec.stage,
@@ -245,7 +261,7 @@ class LogHost:
             self.producer.purge(in_queue=True, in_flight=True, blocking=False)
             self.producer.poll(0)
             self.producer = None
-        self._ready = self._ready or self._log_producer()
+        self._ready = None if self._stopping else self._ready or self._log_producer()
 
     def _log_producer(self) -> Producer:
         return log_producer(self.settings, f"cascade.{self.spec.stage}.log")
@@ -258,13 +274,14 @@ class LogHost:
             records_since_snapshot=found.records + 1,
         )  # fmt: skip
 
-    def _starting_offsets(self) -> dict[TopicAndPartition, int]:
-        starts: dict[TopicAndPartition, int] = {}
+    def resume_offsets(self) -> dict[TopicAndPartition, int]:
+        """Return where each (real topic, partition) is worked off from, its next offset."""
+        offsets: dict[TopicAndPartition, int] = {}
         for ownership in self.owned.values():
             for (topic, partition), at in ownership.positions.items():
                 where = (self.settings.topic(topic), partition)
-                starts[where] = min(at.position.offset, starts.get(where, at.position.offset))
-        return starts
+                offsets[where] = min(at.position.offset, offsets.get(where, at.position.offset))
+        return offsets
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -399,12 +416,7 @@ class LogHost:
                 self.lose(f"a record of {self.spec.log} was not read back within {limit} s")
 
     def _commit(self) -> None:
-        positions = {
-            (self.settings.topic(topic), partition): at.position.offset
-            for ownership in self.owned.values()
-            for (topic, partition), at in ownership.positions.items()
-        }
-        if positions:
+        if positions := self.resume_offsets():
             self.pump.commit(positions)
 
     def _snapshot(self) -> None:
