@@ -113,7 +113,7 @@ class TradingStateMachine:
         self._last: dict[str, ControlCommand] = {}
         self.refused: dict[int, str] = {}
         self.halts: dict[str, int] = {}
-        self._counted: set[str] = set()
+        self._counted: set[str] = set()  # ids of commands that lifted something
 
     @property
     def trading_state(self) -> TradingState:
@@ -200,7 +200,8 @@ class TradingStateMachine:
         if refusal := self.refusal(command, appended_at):
             self.refused[epoch] = refusal
             return refusal
-        self._counted.add(command.command_id)
+        if command.kind not in RESTRICTS:
+            self._counted.add(command.command_id)
         self._take(command, epoch)
         self._last[EVERYTHING if command.kind is ControlKind.HALT else command.scope] = command
         return None
@@ -247,7 +248,7 @@ class TradingStateMachine:
 
     def _past(self, command: ControlCommand, appended_at: int) -> str | None:
         """Return why the time of a command is over; None where it is not."""
-        if command.kind not in RESTRICTS and command.command_id in self._counted:
+        if command.command_id in self._counted:
             # Its writer did not hear that it was taken, and wrote it again; what it lifted then may
             # have been ordered anew.
             return f"Expected each command once, was {command.command_id} again"
