@@ -35,7 +35,7 @@ from pipeline.watch.metrics import (
     SystemLatency,
     ThroughputFigures,
 )
-from pipeline.watch.monitor import Monitor
+from pipeline.watch.monitoring import Monitor
 from pipeline.watch.offsets import Backlog
 from pipeline.watch.source import FlowSource, KafkaFlows, Start
 from pipeline.watch.thresholds import (

@@ -39,6 +39,11 @@ _STOP_S = 10.0
     default=None,
     help="The emergency worker too, or not; where no stages are named, it runs.",
 )
+@click.option(
+    "--watch/--no-watch",
+    default=None,
+    help="The workers that watch, too, or not; where no stages are named, they run.",
+)
 def command(
     stages: tuple[str, ...],
     single: bool,
@@ -46,11 +51,13 @@ def command(
     workers: tuple[str, ...],
     standby: bool,
     emergency: bool | None,
+    watch: bool | None,
 ) -> None:
     """Run workers until Ctrl-C: strategic, tactical, risk, execution, gateway, or those named.
 
     Where none are named, the emergency worker runs beside them: it detects emergencies, and has
-    this supervisor restart workers where a recovery plan says so.
+    this supervisor restart workers where a recovery plan says so. So do the workers that watch the
+    path: the monitor measures it.
 
     A worker that ends is started again. Ctrl-C ends them in order; a second one at once. Each has
     its log file under CASCADE_HOME/logs/NAMESPACE.
@@ -63,6 +70,7 @@ def command(
         workers=_counts(workers),
         standby=standby,
         emergency=not stages if emergency is None else emergency,
+        watch=not stages if watch is None else watch,
         log_level=settings.log_level,
     )
     printer = _Printer()

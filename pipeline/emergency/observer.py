@@ -20,7 +20,6 @@ import psutil
 from pipeline.control.scope import POLICIES, STAGES
 from pipeline.control.state import TradingStateMachine
 from pipeline.coordination.service import CoordinationService
-from pipeline.emergency.control_follower import ControlFollower
 from pipeline.emergency.detectors import detect
 from pipeline.emergency.live import LiveCascade, log_of
 from pipeline.emergency.observation import Lost, Observation
@@ -34,6 +33,7 @@ from pipeline.gateway.reasons import GatewayReason
 from pipeline.packets.events import CoordinationMessage, EmergencyType, MessageType
 from pipeline.packets.models import ExecutionPlan, OrderEvent
 from pipeline.settings import Settings
+from pipeline.watch.control_follower import ControlFollower
 from pipeline.watch.coordination import CoordinationWatch
 from pipeline.watch.group import Entry, GroupReader
 from pipeline.watch.lag import LagState
@@ -89,7 +89,7 @@ class Observer:
         self._standstill = Standstill()
         self._exits = ExitTally()
         self._coordination = CoordinationWatch()
-        self._control = ControlFollower(bus.connect)
+        self._control = ControlFollower(bus.connect, "emergency")
         self._breaches: deque[tuple[float, str, str]] = deque(maxlen=1000)
         self._backlog: Backlog | None = None
         self._members: Mapping[str, int] = {}

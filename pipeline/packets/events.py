@@ -25,6 +25,7 @@ __all__ = [
     "EmergencyLevel",
     "EmergencyType",
     "MessageType",
+    "MetricsSnapshot",
     "PerformanceAlert",
     "RecoveryAction",
     "TradingState",
@@ -261,3 +262,17 @@ class AuditRecord(Struct, frozen=True, gc=False):
     packet_id: Text
     details: Document
     remediation_steps: Annotated[tuple[Text, ...], Meta(max_length=64)]
+
+
+class MetricsSnapshot(Struct, frozen=True, gc=False):
+    """What the monitor knew at a moment: `figures` has one number for each series.
+
+    A series is spelled as Prometheus spells it, `cascade_failure_ratio` or
+    `cascade_queue_depth_packets{stage="risk"}`; one that is not there was not measured.
+    `interval` is how long after the snapshot before it this one was due, in seconds.
+    """
+
+    time: Count
+    instance: Name
+    interval: NonNegative
+    figures: Document

@@ -3,10 +3,18 @@
 from pipeline.run.child import bound
 from pipeline.run.ownership import Owned, OwnershipWatch
 from pipeline.run.supervisor import EventKind, Supervisor, WorkerEvent, WorkerStatus
-from pipeline.run.workers import STAGES, WorkerSpec, child_environment, log_specs, worker_specs
+from pipeline.run.workers import (
+    STAGES,
+    WATCHERS,
+    WorkerSpec,
+    child_environment,
+    log_specs,
+    worker_specs,
+)
 
 __all__ = [
     "STAGES",
+    "WATCHERS",
     "EventKind",
     "Owned",
     "OwnershipWatch",

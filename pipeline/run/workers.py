@@ -10,7 +10,7 @@ from pipeline.settings import Settings, nested_variables, without_nested
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.journal import LogSpec
 
-__all__ = ["STAGES", "WorkerSpec", "child_environment", "log_specs", "worker_specs"]
+__all__ = ["STAGES", "WATCHERS", "WorkerSpec", "child_environment", "log_specs", "worker_specs"]
 
 GATEWAY = "gateway"
 STAGES = (*ROUTES, GATEWAY)
@@ -21,6 +21,9 @@ SINGLE = "stages"
 
 EMERGENCY = "emergency"
 """Name of the worker that detects emergencies and carries recovery plans out."""
+
+WATCHERS = (("monitor", "pipeline.watch.monitor"),)
+"""Workers that watch the path, none of them in it: (name, module of the Faust app)."""
 
 PAIRS = (("strategic", "tactical"), ("risk", "execution"))
 """Stages that share a process where two processes run the four."""
@@ -60,6 +63,7 @@ def worker_specs(
     workers: Mapping[str, int] | None = None,
     standby: bool = False,
     emergency: bool = False,
+    watch: bool = False,
     log_level: str = "INFO",
 ) -> list[WorkerSpec]:
     """Return the worker processes of a run.
@@ -71,6 +75,7 @@ def worker_specs(
         workers: How many workers of a stage, one where it is not named.
         standby: One more worker of each; where a stage's log has one partition, it stands by.
         emergency: The emergency worker too.
+        watch: The workers that watch, too.
         log_level: Level of the workers' logs.
 
     Raises:
@@ -99,6 +104,8 @@ def worker_specs(
         specs.extend(_workers_of(name, counts.get(name, 1) + int(standby), level))
     if emergency:
         specs.append(WorkerSpec(EMERGENCY, (), _worker_command("pipeline.emergency", level)))
+    if watch:
+        specs += (WorkerSpec(name, (), _worker_command(module, level)) for name, module in WATCHERS)
     return specs
 
 

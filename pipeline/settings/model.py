@@ -101,6 +101,7 @@ class Settings(BaseSettings):
             name is a claim: who can write to the control log at all is for the broker's ACLs.
         topic_profile: Profile of `topics.yaml` that topics are created with.
         log_level: Least level that is logged.
+        metrics_interval_s: Seconds between the monitor's snapshots on `cascade.metrics`.
         paper: How the paper broker misbehaves, e.g. `partial=0.1,reject=0.05,slow_ms=200`; see
             `pipeline.gateway.fills.PaperBehaviour`.
         kafka: More librdkafka properties, e.g. for TLS and SASL; in the environment
@@ -154,6 +155,7 @@ class Settings(BaseSettings):
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
     topic_profile: str = "dev"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    metrics_interval_s: Seconds = 1.0
     paper: str = ""
     kafka: dict[str, str] = Field(default_factory=dict, repr=False)
 

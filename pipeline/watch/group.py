@@ -78,6 +78,11 @@ class GroupReader:
         start: Where to begin without a committed position: `latest`, `earliest`, or a moment.
         heads: Logs of which only the reading rule is of interest: what counts there is not handed
             over, what nobody can have written is.
+
+    Attributes:
+        connected: Whether its positions are fixed, and records are being read.
+        assigned: Whether it has a partition; of a group that shares one topic's only partition,
+            one reader has it.
     """
 
     def __init__(
@@ -109,6 +114,7 @@ class GroupReader:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.connected = False
+        self.assigned = False
 
     def start(self, take: TakeEntries) -> None:
         """Begin, or go on after `close`, without waiting for anything.
@@ -157,7 +163,7 @@ class GroupReader:
                 _logger.warning("%s lost its connection: %s", self._name, error)
             except Exception:
                 _logger.exception("%s failed to read; it begins anew", self._name)
-            self.connected = False
+            self.connected = self.assigned = False
             stopping.wait(_AGAIN_S)
 
     def _read_on(self, settings: Settings, stopping: threading.Event) -> None:
@@ -207,12 +213,12 @@ class GroupReader:
             self._next[place] = each.offset
             self._ends[place] = self._bounds(consumer, each)[1]
         consumer.assign(partitions)
-        self.connected = True
+        self.connected, self.assigned = True, bool(partitions)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         del partitions
         self._commit(consumer)
-        self.connected = False
+        self.connected = self.assigned = False
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> dict[Place, int]:
         if self._group is None:

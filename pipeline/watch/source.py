@@ -62,6 +62,11 @@ class KafkaFlows:
         """Whether its positions are fixed, and records are being read."""
         return self._reader.connected
 
+    @property
+    def assigned(self) -> bool:
+        """Whether it has the log's partition, which one reader of a group has."""
+        return self._reader.assigned
+
     def start(self, take: Take) -> None:
         """Begin, without waiting for anything.
 

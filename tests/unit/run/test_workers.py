@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.run import STAGES, child_environment, log_specs, worker_specs
+from pipeline.run import STAGES, WATCHERS, child_environment, log_specs, worker_specs
 from pipeline.settings import load_settings
 from pipeline.stages.routes import ROUTES
 
@@ -18,6 +18,13 @@ def test_a_run_has_one_worker_of_each_stage() -> None:
     ]
     assert (sys.executable, "-m", "faust", "-A", "pipeline.gateway") == specs[4].command[:5]
     assert ("worker", "-l", "info") == specs[0].command[5:]
+
+
+def test_those_who_watch_run_beside_the_stages() -> None:
+    """With `watch` each watcher runs in a process of its own, after all others."""
+    names = [spec.name for spec in worker_specs(emergency=True, watch=True)]
+    assert [*STAGES, "emergency", *(name for name, _ in WATCHERS)] == names
+    assert "monitor" == WATCHERS[0][0]
 
 
 def test_named_stages_run_alone() -> None:

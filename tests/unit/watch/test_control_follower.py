@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.control.log import Entry
 from pipeline.control.state import TradingStateMachine
-from pipeline.emergency.control_follower import only_lacks_the_right
 from pipeline.packets.events import ControlCommand, ControlKind
+from pipeline.watch.control_follower import only_lacks_the_right
 
 NOW_US = 1_700_000_000_000_000
 

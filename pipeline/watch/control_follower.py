@@ -39,10 +39,12 @@ class ControlFollower:
 
     Args:
         connect: Returns settings with a broker, or raises `BrokerUnavailable`.
+        name: Says who reads.
     """
 
-    def __init__(self, connect: Callable[[], Settings]) -> None:
+    def __init__(self, connect: Callable[[], Settings], name: str) -> None:
         self._connect = connect
+        self._name = name
         self._log: KafkaControlLog | None = None
         self._authors: tuple[str, ...] = ()
         self._refused: deque[int] = deque(maxlen=_MOST)
@@ -62,7 +64,7 @@ class ControlFollower:
             settings = self._connect()
             self._authors = settings.control_authors
             self.machine = TradingStateMachine(self._authors)
-            self._log = KafkaControlLog(settings, "emergency-control")
+            self._log = KafkaControlLog(settings, f"{self._name}-control")
         try:
             end = self._log.end(_ASK_S)
             while self._log.next_epoch < end:

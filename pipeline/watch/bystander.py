@@ -1,0 +1,88 @@
+"""Faust apps of workers that stand beside the path: `faust -A pipeline.watch.monitor worker`.
+
+Faust gives them app, command line and life cycle. They consume nothing through Faust: what they
+read they read along, in groups of their own and on threads of their own, without an owner's part in
+any log.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import faust
+from faust.app.base import BootStrategy
+
+from pipeline.settings import Settings
+
+__all__ = ["Bystander", "bystander_app"]
+
+
+class Bystander(Protocol):
+    """A worker beside the path; it works on threads of its own."""
+
+    def start(self) -> None:
+        """Begin, without waiting for anything."""
+        ...
+
+    def close(self) -> None:
+        """End everything that was begun; may wait."""
+        ...
+
+
+class _NoKafka(BootStrategy):
+    """Starts neither Faust's consumer and producer nor a web server."""
+
+    enable_kafka = False
+    enable_web = False
+
+
+class _BystanderApp(faust.App):
+    BootStrategy = _NoKafka
+
+    async def on_start(self) -> None:
+        """Start without a consumer."""
+        self.finalize()
+
+    def _create_directories(self) -> None:
+        self.conf.datadir.mkdir(parents=True, exist_ok=True)
+
+    async def _wait_for_table_recovery_completed(self) -> bool:
+        return False  # there are no tables
+
+    async def _stop_consumer(self) -> None:
+        """Stop nothing: there is no consumer."""
+
+
+def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Settings) -> Any:
+    """Return the Faust app of a worker.
+
+    Args:
+        name: Of the worker, without namespace.
+        make: Makes the worker; called once, as soon as the app is.
+        settings: Settings.
+    """
+    app = _BystanderApp(
+        settings.group(name),
+        broker=f"rdkafka://{settings.broker or '127.0.0.1:9092'}",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        datadir=str(settings.home / "faust" / settings.group(name)),
+    )
+    worker = make(settings)
+
+    @app.on_before_configured.connect
+    def _quiet(*_: Any, **__: Any) -> None:
+        # At its own level Faust sets the root logger to DEBUG while it shows a spinner.
+        logging.getLogger().setLevel(settings.log_level)
+
+    @app.task
+    async def _begin(app: Any) -> None:
+        del app
+        worker.start()
+
+    @app.on_before_shutdown.connect
+    async def _end(*_: Any, **__: Any) -> None:
+        await asyncio.to_thread(worker.close)
+
+    return app

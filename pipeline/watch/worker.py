@@ -1,0 +1,162 @@
+"""The monitor's work: it measures the cascade, and writes down what it measured.
+
+It reads the execution log in the group `cascade.monitor`; of several monitors the one that has the
+log's partition speaks, the others stand by. Each `metrics_interval_s` one snapshot goes to
+`cascade.metrics`. At the start the snapshots of before are read back, so that history and trends go
+on where they were.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from pipeline.clock import Clock, WallClock
+from pipeline.control.state import ControlView
+from pipeline.coordination.messages import new_instance
+from pipeline.errors import PipelineError
+from pipeline.events import EventBus
+from pipeline.packets.events import MetricsSnapshot
+from pipeline.settings import Settings
+from pipeline.watch.catalogue import figures
+from pipeline.watch.control_follower import ControlFollower
+from pipeline.watch.core import PerformanceCore
+from pipeline.watch.history import TOPIC, HistoryReader, MetricsHistory
+from pipeline.watch.host import read_host
+from pipeline.watch.monitoring import Monitor
+from pipeline.watch.source import KafkaFlows
+from pipeline.watch.view import MonitorView
+
+__all__ = ["GROUP", "MonitorWorker"]
+
+_logger = logging.getLogger(__name__)
+
+GROUP: Final = "cascade.monitor"
+"""Consumer group that reads the ends of flows."""
+
+WINDOW_S: Final = 10.0
+"""Seconds that the figures of a snapshot are over."""
+
+_HISTORY_S = 10.0
+
+SnapshotCallback = Callable[[MetricsSnapshot], None]
+
+
+class MonitorWorker:
+    """One monitor.
+
+    Args:
+        settings: Settings.
+        clock: Clock.
+
+    Attributes:
+        history: What was measured, before this start too.
+        monitor: What measures.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or WallClock()
+        self._instance = new_instance()
+        self._bus = EventBus(settings=settings)
+        limits = settings.performance
+        self._source = KafkaFlows(self._bus.connect, group=GROUP)
+        self.monitor = Monitor(
+            PerformanceCore(
+                settings, limits.target_latency_ms, limits.history_size, self._clock.now_us()
+            ),
+            self._bus,
+            self._source,
+            look=None,
+            read_host=read_host,
+            clock=self._clock,
+            sampling_interval_s=limits.sampling_interval,
+            report_interval_s=limits.report_interval,
+        )
+        self.history = MetricsHistory()
+        self._reader = HistoryReader(self._bus.connect, self.history)
+        self._control = ControlFollower(self._bus.connect, "monitor")
+        self._callbacks: list[SnapshotCallback] = []
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="monitor-snapshots", daemon=True)
+
+    def start(self) -> None:
+        """Begin, without waiting for anything."""
+        self._reader.start()
+        self.monitor.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """End everything that was begun."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._reader.close()
+        self.monitor.close()
+        self._control.close()
+        self._bus.close()
+
+    def add_snapshot_callback(self, callback: SnapshotCallback) -> None:
+        """Have `callback` called with each snapshot, on the thread that makes them.
+
+        What it raises is logged; it must not wait.
+        """
+        self._callbacks.append(callback)
+
+    def view(self) -> MonitorView:
+        """Return what is known now."""
+        now_us = self._clock.now_us()
+        control = self._control_view(now_us)
+        with self.monitor.lock:
+            metrics = self.monitor.core.metrics(
+                now_us,
+                WINDOW_S,
+                connected=self._source.connected,
+                undecodable=self._source.undecodable,
+            )
+        return MonitorView(metrics, control)
+
+    def _control_view(self, now_us: int) -> ControlView | None:
+        try:
+            self._control.follow(now_us)
+        except PipelineError as error:
+            _logger.debug("monitor has no control log: %s", error)
+            return None
+        return self._control.machine.view(current=True)
+
+    def _run(self) -> None:
+        self._await_history()
+        while not self._closing.wait(self._settings.metrics_interval_s):
+            try:
+                self._write_down()
+            except PipelineError as error:
+                _logger.debug("snapshot not written: %s", error)
+            except Exception:
+                _logger.exception("monitor could not make a snapshot")
+
+    def _await_history(self) -> None:
+        try:
+            self._reader.ready(_HISTORY_S)
+        except PipelineError as error:
+            _logger.warning("monitor begins without its history: %s", error)
+
+    def _write_down(self) -> None:
+        if not self._source.assigned:
+            return  # another monitor speaks
+        view = self.view()
+        rounded = {series: float(f"{number:.6g}") for series, number in figures(view).items()}
+        snapshot = MetricsSnapshot(
+            view.metrics.timestamp,
+            self._instance,
+            self._settings.metrics_interval_s,
+            msgspec.json.encode(rounded).decode(),
+        )
+        for callback in list(self._callbacks):
+            try:
+                callback(snapshot)
+            except Exception:
+                _logger.exception("snapshot callback failed")
+        # It comes back through the history's reader.
+        self._bus.publish_soon(TOPIC, snapshot, key=self._instance.encode())
