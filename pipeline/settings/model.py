@@ -100,6 +100,8 @@ class Settings(BaseSettings):
         control_authors: Who may bootstrap and resume; with commas between in the environment. A
             name is a claim: who can write to the control log at all is for the broker's ACLs.
         topic_profile: Profile of `topics.yaml` that topics are created with.
+        acl_principal: Who a role is to the broker's authorizer; `{role}` becomes the role's name,
+            behind the namespace where there is one: `User:{role}`, `User:CN={role},O=Desk`.
         log_level: Least level that is logged.
         metrics_interval_s: Seconds between the monitor's snapshots on `cascade.metrics`.
         paper: How the paper broker misbehaves, e.g. `partial=0.1,reject=0.05,slow_ms=200`; see
@@ -154,6 +156,7 @@ class Settings(BaseSettings):
     control_echo_timeout_s: Seconds = 2.0
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
     topic_profile: str = "dev"
+    acl_principal: Annotated[str, Field(pattern=r"^[A-Za-z]+:[^*]*\{role\}[^*]*$")] = "User:{role}"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     metrics_interval_s: Seconds = 1.0
     paper: str = ""
