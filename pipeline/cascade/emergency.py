@@ -27,7 +27,7 @@ from pipeline.clock import Clock, WallClock
 from pipeline.control.scope import STAGES, Scope, ScopeKind
 from pipeline.control.state import TradingStateMachine
 from pipeline.emergency.commands import Commander
-from pipeline.emergency.contacts import Contact, ContactBook, Delivery
+from pipeline.emergency.contacts import ContactBook, Delivery
 from pipeline.emergency.ledger import Emergency, figures_of
 from pipeline.emergency.live import LiveCascade
 from pipeline.emergency.plans import Criterion, PlanResult, RecoveryPlan, RecoveryStep, StepResult
@@ -44,6 +44,7 @@ from pipeline.packets.events import (
     TradingState,
 )
 from pipeline.settings.components import EmergencyContact
+from pipeline.watch.channels import Contact
 
 if TYPE_CHECKING:
     from pipeline.cascade.coordination import MARLCoordinationEngine
@@ -312,7 +313,7 @@ class EmergencyCascadeProtocols:
         Args:
             name: Who it is; one of the same name is replaced.
             contact_info: Where to reach them.
-            contact_type: How: email, webhook, log, ...; see `pipeline.emergency.contacts`.
+            contact_type: How: email, webhook, log, ...; see `pipeline.watch.channels`.
 
         Raises:
             UsageError: If there is no such type, or it is no address of it.

@@ -34,7 +34,7 @@ from typing import Protocol
 
 from pipeline.control.scope import STAGES
 from pipeline.emergency.commands import CommandResult
-from pipeline.emergency.contacts import ContactBook, Message
+from pipeline.emergency.contacts import ContactBook
 from pipeline.emergency.plans import (
     REQUEST_ID,
     RESUMED,
@@ -47,6 +47,7 @@ from pipeline.emergency.supervising import Asked, Request
 from pipeline.emergency.table import Containment, scope_of
 from pipeline.errors import UsageError
 from pipeline.packets.events import EVERYTHING, ControlKind, EmergencyEvent, RecoveryAction
+from pipeline.watch.channels import Message
 
 __all__ = ["Ask", "Give", "recovery_actions_of", "register_actions", "step_of"]
 

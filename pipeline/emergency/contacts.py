@@ -1,26 +1,15 @@
-"""Whom to tell of an emergency, and telling them: each on a thread of their own, with retries.
-
-| type | contact |
-|---|---|
-| `log` | name of a logger |
-| `email` | an address, or a URL like `mailtos://user:password@mail.example.com?to=a@example.com` |
-| `webhook` | an `http://` or `https://` URL, which gets a POST of JSON |
-| any other, e.g. `slack`, `teams` | a URL of apprise (https://github.com/caronc/apprise/wiki) |
-
-An address alone goes through the mail server of this machine, `localhost:25`.
-"""
+"""Telling contacts of an emergency: each on a thread of their own, with retries."""
 
 import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import quote
 
 from pipeline.errors import UsageError
+from pipeline.watch.channels import Channel, Contact, Message, channel_of
 
-__all__ = ["Channel", "Contact", "ContactBook", "Delivery", "Message", "channel_of"]
+__all__ = ["ContactBook", "Delivery"]
 
 _logger = logging.getLogger(__name__)
 
@@ -30,93 +19,12 @@ _ATTEMPTS = 8
 _KEPT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """Whom to tell.
-
-    Attributes:
-        name: Who it is.
-        contact_info: Where to reach them; may hold secrets, so it is not shown.
-        contact_type: How: email, webhook, log, ...
-    """
-
-    name: str
-    contact_info: str
-    contact_type: str
-
-    def __repr__(self) -> str:
-        return f"Contact(name={self.name!r}, contact_type={self.contact_type!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What they are told: `key` tells messages apart in the list of deliveries."""
-
-    key: str
-    title: str
-    body: str
-
-
 class Delivery(StrEnum):
     """What became of a message to a contact."""
 
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
-
-
-Channel = Callable[[Message], bool]
-"""Tells a contact, and returns whether they were told. May take seconds, and may raise."""
-
-
-def channel_of(contact: Contact) -> Channel:
-    """Return the way to a contact.
-
-    Raises:
-        UsageError: If the type is not known, or the contact is no address of it.
-    """
-    kind, info = contact.contact_type.lower(), contact.contact_info.strip()
-    if kind == "log":
-        return _log_channel(info)
-    return _apprise_channel(contact, _url(kind, info))
-
-
-def _log_channel(name: str) -> Channel:
-    logger = logging.getLogger(name or "pipeline.emergency")
-
-    def tell(message: Message) -> bool:
-        logger.critical("%s: %s", message.title, message.body)
-        return True
-
-    return tell
-
-
-def _url(kind: str, info: str) -> str:
-    if "://" in info:
-        scheme, rest = info.split("://", 1)
-        posts = {"http": "json", "https": "jsons"} if kind == "webhook" else {}
-        return f"{posts.get(scheme.lower(), scheme)}://{rest}"
-    if kind == "email" and "@" in info:
-        to = quote(info, safe="@")
-        return f"mailto://localhost:25?to={to}&from=cascade@localhost&mode=insecure"
-    return info
-
-
-def _apprise_channel(contact: Contact, url: str) -> Channel:
-    # Imported here: it takes a third of a second, and most processes tell nobody.
-    import apprise
-
-    sender = apprise.Apprise()
-    if "://" not in url or not sender.add(url):
-        raise UsageError(
-            f"Expected an address for {contact.name!r} of type {contact.contact_type!r}, was none:"
-            " give an e-mail address, a webhook's https:// URL, type log, or a URL of apprise"
-        )
-
-    def tell(message: Message) -> bool:
-        return bool(sender.notify(title=message.title, body=message.body))
-
-    return tell
 
 
 class _Teller:

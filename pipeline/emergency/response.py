@@ -22,7 +22,7 @@ from msgspec import structs
 from pipeline.clock import Clock, WallClock
 from pipeline.control.latch import Latch
 from pipeline.emergency.actions import Ask, Give, register_actions, step_of
-from pipeline.emergency.contacts import ContactBook, Message
+from pipeline.emergency.contacts import ContactBook
 from pipeline.emergency.course import (
     Declaration,
     LiveView,
@@ -50,6 +50,7 @@ from pipeline.packets.events import (
     EmergencyEvent,
     EmergencyLevel,
 )
+from pipeline.watch.channels import Message
 
 __all__ = ["Declaration", "EmergencyResponse", "LiveView"]
 

@@ -19,7 +19,7 @@ from pipeline.coordination.service import CoordinationService
 from pipeline.coordination.systems import LocalSystem, Vitals
 from pipeline.coordination.vocabulary import Role
 from pipeline.emergency.commands import Commander
-from pipeline.emergency.contacts import Contact, ContactBook
+from pipeline.emergency.contacts import ContactBook
 from pipeline.emergency.detectors import Sign, detect
 from pipeline.emergency.ledger import Emergency, figures_of
 from pipeline.emergency.live import LiveCascade
@@ -33,6 +33,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.events import EventBus
 from pipeline.packets.events import EmergencyCourse, RecoveryAction
 from pipeline.settings import Settings
+from pipeline.watch.channels import Contact
 
 __all__ = ["SYSTEM", "EmergencyWorker"]
 

@@ -8,8 +8,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from pipeline.emergency.contacts import Contact, ContactBook, Delivery, Message, channel_of
+from pipeline.emergency.contacts import ContactBook, Delivery
 from pipeline.errors import UsageError
+from pipeline.watch.channels import Contact, Message, channel_of
 from tests.unit.control.memory_log import eventually
 
 _MESSAGE = Message("key", "title", "body")

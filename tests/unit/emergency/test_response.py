@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.control.latch import Latch
 from pipeline.control.state import TradingState
-from pipeline.emergency.contacts import Contact, ContactBook, Message
+from pipeline.emergency.contacts import ContactBook
 from pipeline.emergency.ledger import TOPIC, Emergency
 from pipeline.emergency.plans import Criterion, RecoveryStep
 from pipeline.emergency.response import Declaration, EmergencyResponse
@@ -17,6 +17,7 @@ from pipeline.errors import BrokerUnavailable, UsageError
 from pipeline.packets.events import EmergencyCourse, EmergencyEvent, EmergencyLevel, EmergencyType
 from pipeline.settings import load_settings
 from pipeline.testing import ManualClock
+from pipeline.watch.channels import Contact, Message
 from tests.unit.cascade.fake_bus import FakeBus, FakeTopics
 from tests.unit.control.memory_log import eventually
 from tests.unit.emergency.factories import MemoryCascade
