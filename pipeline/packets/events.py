@@ -15,6 +15,7 @@ from pipeline.packets.models import Count, Long, Name, NonNegative, Text
 __all__ = [
     "EVERYTHING",
     "Alert",
+    "AuditProgress",
     "AuditRecord",
     "ControlCommand",
     "ControlKind",
@@ -28,6 +29,8 @@ __all__ = [
     "MetricsSnapshot",
     "PerformanceAlert",
     "RecoveryAction",
+    "SecurityEvent",
+    "SecurityEventKind",
     "TradingState",
     "ValidationLevel",
     "ValidationType",
@@ -172,6 +175,36 @@ class ValidationType(StrEnum):
     TEMPORAL_CONSISTENCY = "TEMPORAL_CONSISTENCY"
 
 
+class SecurityEventKind(StrEnum):
+    """What a security event is about.
+
+    Attributes:
+        LOGIN: Somebody identified himself.
+        LOGOUT: He left.
+        REFUSAL: Something was not allowed: a login, a command, a request, a record.
+        ROLE_CHANGE: What somebody may do was changed.
+        KEY_CHANGE: A key was added, rotated or revoked.
+        CONFIGURATION_CHANGE: A setting, threshold or rule was changed.
+        TOPIC_CHANGE: A topic or its access list was changed.
+        CONTROL_COMMAND: A command was given; the auditor takes it from `cascade.control`.
+        DEAD_LETTER_DISCARDED: Taken from the dead-letter topics.
+        DEAD_LETTER_REPLAYED: Likewise.
+        REPLAY: Recorded packets were run again.
+    """
+
+    LOGIN = "LOGIN"
+    LOGOUT = "LOGOUT"
+    REFUSAL = "REFUSAL"
+    ROLE_CHANGE = "ROLE_CHANGE"
+    KEY_CHANGE = "KEY_CHANGE"
+    CONFIGURATION_CHANGE = "CONFIGURATION_CHANGE"
+    TOPIC_CHANGE = "TOPIC_CHANGE"
+    CONTROL_COMMAND = "CONTROL_COMMAND"
+    DEAD_LETTER_DISCARDED = "DEAD_LETTER_DISCARDED"
+    DEAD_LETTER_REPLAYED = "DEAD_LETTER_REPLAYED"
+    REPLAY = "REPLAY"
+
+
 class ControlCommand(Struct, frozen=True, gc=False):
     """A command to the cascade; its offset in the control log is its epoch."""
 
@@ -276,3 +309,28 @@ class MetricsSnapshot(Struct, frozen=True, gc=False):
     instance: Name
     interval: NonNegative
     figures: Document
+
+
+class AuditProgress(Struct, frozen=True, gc=False):
+    """How far the auditor has come; execution and gateway halt where it falls behind or silent."""
+
+    auditor: Name
+    time: Count
+    audited_until: Count
+    lag_s: NonNegative
+    sequence: Long
+    sha256: Text
+    records: Count
+    findings: Count
+
+
+class SecurityEvent(Struct, frozen=True, gc=False):
+    """Who did what that bears on security; the auditor chains it into the audit log."""
+
+    event_id: Name
+    kind: SecurityEventKind
+    author: Name
+    subject: Text
+    detail: Text
+    time: Count
+    source_address: Text
