@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import click
 
 from pipeline import __version__
-from pipeline.errors import PipelineError
+from pipeline.errors import BrokerUnavailable, ConfigurationError, PipelineError
 
 __all__ = ["LazyGroup", "main"]
 
@@ -71,9 +71,10 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in sorted(self._lazy.items())])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; our errors end it in one sentence and exit code 1.
+        """Run the command; our errors end it in one sentence and an exit code.
 
-        With `--debug` they keep their traceback.
+        2 where nothing could be told or done, for want of a broker or of settings that work; 1
+        where what was asked is refused. With `--debug` they keep their traceback.
         """
         try:
             return super().invoke(ctx)
@@ -81,7 +82,7 @@ class LazyGroup(click.Group):
             if ctx.params.get("debug"):
                 raise
             click.echo(f"cascade: {error}", err=True)
-            sys.exit(1)
+            sys.exit(2 if isinstance(error, BrokerUnavailable | ConfigurationError) else 1)
 
 
 @click.group(

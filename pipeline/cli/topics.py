@@ -1,17 +1,26 @@
-"""`cascade topics`: create and check the topics of `topics.yaml`."""
+"""`cascade topics`: topics and rights as code, from `topics.yaml`."""
 
 import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.cli.connection import connected_settings
+from pipeline.errors import ConfigurationError
 from pipeline.settings import load_settings
-from pipeline.topics import Action, Change, TopicFile
-from pipeline.topics import apply as apply_topics
-from pipeline.topics import plan as plan_topics
+from pipeline.topics import (
+    Action,
+    Change,
+    Plan,
+    Right,
+    RightAction,
+    TopicFile,
+    carry_out,
+    make_plan,
+)
 
 __all__ = ["command"]
 
@@ -22,43 +31,125 @@ _file_option = click.option(
     help="Another topics file than the project's.",
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_acls_option = click.option(
+    "--acls", is_flag=True, help="Rights of producers and consumers as well."
+)
+_repartition_option = click.option(
+    "--allow-repartition",
+    "repartition",
+    multiple=True,
+    metavar="TOPIC",
+    help="Grow this topic though its records have keys; may be repeated.",
+)
 
 
 @click.group("topics")
 def command() -> None:
-    """Create and check the topics."""
+    """Topics and rights as code: topics.yaml against the broker.
+
+    Nothing is ever deleted, shrunk or moved, and nothing is touched that the file does not name.
+    Exit codes: 0 all is as the file says; 1 something differs or was refused; 2 it cannot be told:
+    a fault in the file or on the command line, or a broker that does not answer.
+    """
 
 
 @command.command()
 @_file_option
 @_json_option
-@click.option("--dry-run", is_flag=True, help="Only say what would be created.")
-def apply(path: Path | None, as_json: bool, dry_run: bool) -> None:
-    """Create the topics that are missing, and report what differs.
-
-    Nothing is deleted or changed. Exit code 1 where a partition count differs from the file's.
-    """
+def validate(path: Path | None, as_json: bool) -> None:
+    """Check the topics file alone; no broker is asked."""
     file = TopicFile.load(path)
-    settings = connected_settings()
-    changes = plan_topics(settings, file) if dry_run else apply_topics(settings, file)
-    conflicts = [change for change in changes if change.action is Action.CONFLICT]
     if as_json:
-        click.echo(json.dumps([asdict(change) for change in changes], indent=2))
+        click.echo(json.dumps({"valid": True, "topics": len(file.topics)}))
     else:
-        for change in changes:
-            if change.action is not Action.NONE:
-                click.echo(_line(change))
-        click.echo(_summary(changes))
-    if conflicts:
-        sys.exit(1)
+        click.echo(f"{len(file.topics)} topics, valid")
 
 
 @command.command()
 @_file_option
-def validate(path: Path | None) -> None:
-    """Check the topics file alone; no broker is asked."""
+@_acls_option
+@_repartition_option
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Keep the plan here.")
+@_json_option
+def plan(
+    path: Path | None, acls: bool, repartition: tuple[str, ...], out: Path | None, as_json: bool
+) -> None:
+    """Say what `apply` would do, and do nothing."""
+    made = make_plan(connected_settings(), TopicFile.load(path), acls=acls, repartition=repartition)
+    if out is not None:
+        _keep(made, out)
+    _show(made, as_json=as_json)
+    sys.exit(0 if made.in_sync else 1)
+
+
+@command.command()
+@_file_option
+@_acls_option
+@_repartition_option
+@click.option(
+    "--plan",
+    "kept",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Carry out this plan, or nothing where the cluster has changed since.",
+)
+@_json_option
+def apply(
+    path: Path | None, acls: bool, repartition: tuple[str, ...], kept: Path | None, as_json: bool
+) -> None:
+    """Create what is missing, set back what drifted; report what it refuses to change.
+
+    It may be interrupted at any moment: given again it ends the same.
+    """
+    settings = connected_settings()
     file = TopicFile.load(path)
-    click.echo(f"{len(file.topics)} topics, valid")
+    made = make_plan(settings, file, acls=acls, repartition=repartition)
+    if kept is not None and _plain(made) != _read(kept):
+        click.echo(
+            f"cascade: Expected the cluster to be as {kept} found it, was changed since. Make a new"
+            " plan: `cascade topics plan --out`.",
+            err=True,
+        )
+        sys.exit(1)
+    done = carry_out(settings, file, made, tell=_nothing if as_json else _tell)
+    if as_json:
+        click.echo(json.dumps(_plain(done), indent=2))
+    else:
+        for each in done.open:
+            _tell(each)
+        click.echo(_summary(done))
+    sys.exit(0 if done.in_sync else 1)
+
+
+@command.command()
+@_file_option
+@_json_option
+def diff(path: Path | None, as_json: bool) -> None:
+    """List all that the broker has otherwise than the file, what `apply` leaves alone as well."""
+    from pipeline.topics.export import differences
+
+    found = differences(connected_settings(), TopicFile.load(path))
+    if as_json:
+        rows = [asdict(each) for each in found]
+        click.echo(json.dumps({"in_sync": not found, "differences": rows}, indent=2))
+    else:
+        for each in found:
+            left = "" if each.managed else "  (left alone)"
+            click.echo(f"{each.real}  {each.what}: {each.file} -> {each.broker}{left}")
+        click.echo(f"{len(found)} differences, file -> broker" if found else "no difference")
+    sys.exit(1 if found else 0)
+
+
+@command.command()
+@_file_option
+@_json_option
+def export(path: Path | None, as_json: bool) -> None:
+    """Write the broker's topics as a topics file."""
+    import yaml
+
+    from pipeline.topics.export import export as written
+
+    text = written(connected_settings(), TopicFile.load(path))
+    click.echo(json.dumps(yaml.safe_load(text), indent=2) if as_json else text, nl=as_json)
 
 
 @command.command("list")
@@ -83,16 +174,66 @@ def list_(path: Path | None, as_json: bool) -> None:
         )
 
 
-def _line(change: Change) -> str:
-    word = "created" if change.done else change.action.value
-    return f"{word:<8}  {change.real}: {change.detail}"
+def _show(made: Plan, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(_plain(made), indent=2))
+        return
+    for each in made.open:
+        _tell(each)
+    click.echo(_summary(made))
 
 
-def _summary(changes: list[Change]) -> str:
-    created = sum(change.done for change in changes)
-    counts = {action: sum(c.action is action and not c.done for c in changes) for action in Action}
+def _plain(made: Plan) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(made)))  # as it is read back
+    return {"in_sync": made.in_sync, **plain}
+
+
+def _keep(made: Plan, path: Path) -> None:
+    try:
+        path.write_text(json.dumps(_plain(made), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"Expected to write {path}, was refused: {error}") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"Expected a plan at {path}, was: {error}") from error
+
+
+def _tell(each: Change | Right) -> None:
+    """Print one item; it is done or it is not, whoever reads along sees it at once."""
+    if isinstance(each, Right):
+        word = "granted" if each.done else each.action.value
+        click.echo(f"{word:<8}  {each.detail}")
+        return
+    words = {Action.CREATE: "created", Action.GROW: "grown", Action.DRIFT: "set"}
+    word = words[each.action] if each.done else each.action.value
+    click.echo(f"{word:<8}  {each.real}: {each.detail}")
+
+
+def _nothing(each: Change | Right) -> None:
+    del each
+
+
+def _summary(made: Plan) -> str:
+    done = sum(change.done for change in made.topics)
+    open_ = {
+        action: sum(c.action is action and not c.done for c in made.topics) for action in Action
+    }
+    text = (
+        f"{len(made.topics)} topics: {done} changed, {open_[Action.CREATE]} to be created,"
+        f" {open_[Action.GROW]} to be grown, {open_[Action.DRIFT]} drifted,"
+        f" {open_[Action.REASSIGN] + open_[Action.CONFLICT]} refused,"
+        f" {open_[Action.NONE]} as they should be"
+    )
+    if made.rights is None:
+        return text
+    granted = sum(right.done for right in made.rights)
+    missing = sum(r.action is RightAction.GRANT and not r.done for r in made.rights)
+    surplus = sum(r.action is RightAction.SURPLUS for r in made.rights)
     return (
-        f"{len(changes)} topics: {created} created, {counts[Action.CREATE]} to be created,"
-        f" {counts[Action.NONE]} as they should be, {counts[Action.DRIFT]} drifted,"
-        f" {counts[Action.CONFLICT]} in conflict"
+        text
+        + f"\n{len(made.rights)} rights: {granted} granted, {missing} missing, {surplus} surplus"
     )

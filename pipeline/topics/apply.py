@@ -1,67 +1,86 @@
-"""Bringing a broker in line with `topics.yaml`: create what is missing, report what differs.
+"""Bringing a broker in line with `topics.yaml`: the plan is made once, and carried out as made.
 
-Nothing is ever deleted, shrunk, grown or reconfigured here: partition counts are fixed for life,
-and a setting that somebody changed on purpose is theirs to change back.
+Never: delete a topic or a right, take partitions or replicas away, move data, touch what the file
+does not name. A topic whose keys would land elsewhere is grown only where that is allowed by name.
+Each step may be done twice, so an `apply` that was interrupted is simply given again.
 """
 
-import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
-
-# The package hands these on without declaring so, which type checkers refuse.
-from confluent_kafka.admin._config import ConfigResource
-from confluent_kafka.admin._resource import ResourceType
-from confluent_kafka.cimpl import NewTopic
-
-from pipeline.errors import BrokerUnavailable, ConfigurationError
-from pipeline.kafka_logging import ClientLog
+from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
-from pipeline.topics.file import Topic, TopicFile
+from pipeline.topics.acls import Binding, bindings, principal, roles
+from pipeline.topics.changes import Action, Change, compare
+from pipeline.topics.cluster import Cluster
+from pipeline.topics.file import TopicFile
 
-__all__ = ["Action", "Change", "apply", "plan"]
-
-_logger = logging.getLogger(__name__)
+__all__ = ["Plan", "Right", "RightAction", "apply", "carry_out", "make_plan", "plan"]
 
 _TIMEOUT_S = 15.0
-_POLL_S = 0.1
+# Some topics per request: few round trips, and a word about progress in between.
+_AT_ONCE = 5
 
 
-class Action(StrEnum):
-    """What is to be done about a topic.
+class RightAction(StrEnum):
+    """What is to be done about a right.
 
-    CREATE: it is missing. NONE: it is as declared. DRIFT: its configuration differs.
-    CONFLICT: its partition count differs, so that keys would land elsewhere; not to be used.
+    GRANT: it is missing. NONE: it is there. SURPLUS: the file does not give it; it is left, since
+    nothing is ever taken away here, and reported.
     """
 
-    CREATE = "create"
+    GRANT = "grant"
     NONE = "none"
-    DRIFT = "drift"
-    CONFLICT = "conflict"
+    SURPLUS = "surplus"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What is to be done about a topic, or was.
+class Right:
+    """What is to be done about a right of a role, or was.
 
     Attributes:
-        topic: Name without namespace.
-        real: Name on the broker.
         action: What is to be done.
-        detail: What differs, for people.
-        done: Whether `apply` did it; only ever true of CREATE.
+        detail: The right, as a sentence.
+        binding: The right; None for a surplus of a kind that no role needs.
+        done: Whether `apply` did it.
     """
 
-    topic: str
-    real: str
-    action: Action
-    detail: str = ""
+    action: RightAction
+    detail: str
+    binding: Binding | None = None
     done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What stands between a cluster and the file.
+
+    Attributes:
+        cluster: Id of the cluster that it was made for.
+        namespace: Prefix of the topics.
+        profile: Profile of the file.
+        topics: One change per topic, in the file's order.
+        rights: Rights; None where they were not asked for.
+    """
+
+    cluster: str
+    namespace: str
+    profile: str
+    topics: tuple[Change, ...]
+    rights: tuple[Right, ...] | None = None
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether nothing is left to do, by `apply` or by people."""
+        return not self.open
+
+    @property
+    def open(self) -> tuple[Change | Right, ...]:
+        """What is left to do."""
+        quiet = (Action.NONE, RightAction.NONE)
+        every: tuple[Change | Right, ...] = (*self.topics, *(self.rights or ()))
+        return tuple(each for each in every if each.action not in quiet and not each.done)
 
 
 def plan(settings: Settings, file: TopicFile, *, timeout_s: float = _TIMEOUT_S) -> list[Change]:
@@ -71,11 +90,45 @@ def plan(settings: Settings, file: TopicFile, *, timeout_s: float = _TIMEOUT_S) 
         BrokerUnavailable: If no broker answers within `timeout_s`.
         ConfigurationError: If no broker or no such profile is set.
     """
-    return _Broker(settings, timeout_s).plan(file)
+    return list(_changes(Cluster(settings, timeout_s), settings, file))
+
+
+def make_plan(
+    settings: Settings,
+    file: TopicFile,
+    *,
+    acls: bool = False,
+    repartition: Collection[str] = (),
+    timeout_s: float = _TIMEOUT_S,
+) -> Plan:
+    """Return the whole plan.
+
+    Args:
+        settings: Broker, namespace, topic profile and pattern of principals.
+        file: The topics as they are to be.
+        acls: Whether rights are part of it.
+        repartition: Topics that may be grown though their records have keys.
+        timeout_s: For each request.
+
+    Raises:
+        BrokerUnavailable: If no broker answers within `timeout_s`.
+        ConfigurationError: If no broker or no such profile is set, rights cannot be seen, or
+            `repartition` names a topic that the file has not.
+    """
+    if unknown := sorted(set(repartition) - file.topics.keys()):
+        raise ConfigurationError(f"Expected topics of the file, was {', '.join(unknown)}")
+    cluster = Cluster(settings, timeout_s)
+    return Plan(
+        cluster.identity(),
+        settings.namespace,
+        settings.topic_profile,
+        tuple(_changes(cluster, settings, file, repartition)),
+        tuple(_rights(cluster, settings, file)) if acls else None,
+    )
 
 
 def apply(settings: Settings, file: TopicFile, *, timeout_s: float = _TIMEOUT_S) -> list[Change]:
-    """Create the topics that are missing, and return what was done and what else differs.
+    """Bring the broker's topics in line with the file; return what was done and what is left.
 
     Several may do so at once. Returns once every partition that was missing answers.
 
@@ -86,157 +139,128 @@ def apply(settings: Settings, file: TopicFile, *, timeout_s: float = _TIMEOUT_S)
 
     Raises:
         BrokerUnavailable: If no broker answers in time, or topics do not appear in time.
-        ConfigurationError: If the broker refuses a topic, or no broker or profile is set.
+        ConfigurationError: If the broker refuses a change, or no broker or profile is set.
     """
-    broker = _Broker(settings, timeout_s)
-    changes = broker.plan(file)
-    missing = {change.real: file.topics[change.topic] for change in changes if _missing(change)}
-    if not missing:
-        return changes
-    created = broker.create(missing, file)
-    broker.wait_for(missing)
-    # Whatever another made meanwhile may differ from ours.
-    after = {change.topic: change for change in broker.plan(file)}
-    return [
-        replace(change, done=True) if change.real in created else after[change.topic]
-        for change in changes
-    ]
+    made = make_plan(settings, file, timeout_s=timeout_s)
+    return list(carry_out(settings, file, made, timeout_s=timeout_s).topics)
 
 
-def _missing(change: Change) -> bool:
-    return change.action is Action.CREATE
+def carry_out(
+    settings: Settings,
+    file: TopicFile,
+    made: Plan,
+    *,
+    tell: Callable[[Change | Right], None] = lambda _: None,
+    timeout_s: float = _TIMEOUT_S,
+) -> Plan:
+    """Carry out a plan, exactly as it was made, and return it with what was done.
+
+    1. Create the topics that are missing, some at a time.
+    2. Grow those that may grow.
+    3. Set the configuration that drifted, key by key.
+    4. Give the rights that are missing.
+    5. Look again at topics that somebody else had created meanwhile.
+
+    Args:
+        settings: Those that the plan was made with.
+        file: The file that it was made from.
+        made: The plan.
+        tell: Called with each item as soon as it is done.
+        timeout_s: For each request, and for the topics to appear.
+
+    Raises:
+        BrokerUnavailable: If no broker answers in time, or topics do not appear in time.
+        ConfigurationError: If the broker refuses a change; what came before it is done.
+    """
+    cluster = Cluster(settings, timeout_s)
+    done = {each.real: each for each in _create(cluster, settings, file, made.topics, tell)}
+    for change in made.topics:
+        if change.action is Action.GROW:
+            cluster.grow(change.real, change.partitions)
+            cluster.wait_for({change.real: change.partitions})
+        elif change.action not in (Action.DRIFT, Action.REASSIGN):
+            continue
+        if change.settings:
+            cluster.configure(change.real, change.settings)
+        if not change.action.refused:
+            done[change.real] = replace(change, done=True)
+            tell(done[change.real])
+    return replace(
+        made,
+        topics=tuple(done.get(each.real, each) for each in made.topics),
+        rights=None if made.rights is None else _granted(cluster, made.rights, tell),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    real: str
-    partitions: int | None
-    configs: Mapping[str, Mapping[str, str]]
+def _changes(
+    cluster: Cluster, settings: Settings, file: TopicFile, repartition: Collection[str] = ()
+) -> Iterator[Change]:
+    profile = file.profile(settings.topic_profile)
+    reals = {name: settings.topic(name) for name in file.topics}
+    found = cluster.find(reals.values())
+    for name, topic in file.topics.items():
+        real = reals[name]
+        yield compare(name, real, topic, profile, found.get(real), repartition=repartition)
 
 
-class _Broker:
-    def __init__(self, settings: Settings, timeout_s: float) -> None:
-        self._settings = settings
-        self._timeout_s = timeout_s
-        properties = settings.client(
-            client_id=settings.group("topics"), allow_auto_create_topics=False
-        )
-        self._admin = AdminClient(properties, logger=ClientLog(_logger))
-
-    def plan(self, file: TopicFile) -> list[Change]:
-        counts = self._partition_counts()
-        profile = file.profile(self._settings.topic_profile)
-        reals = {name: self._settings.topic(name) for name in file.topics}
-        configs = self._configs([real for real in reals.values() if real in counts])
-        return [
-            _compare(name, topic, topic.config(profile), _Found(real, counts.get(real), configs))
-            for (name, topic), real in zip(file.topics.items(), reals.values(), strict=True)
-        ]
-
-    def create(self, missing: Mapping[str, Topic], file: TopicFile) -> set[str]:
-        """Create the topics and return those that nobody else had created meanwhile."""
-        profile = file.profile(self._settings.topic_profile)
-        wanted = [
-            NewTopic(real, topic.partitions, profile.replication, config=topic.config(profile))
-            for real, topic in missing.items()
-        ]
-        futures = self._admin.create_topics(
-            wanted, operation_timeout=self._timeout_s, request_timeout=self._timeout_s
-        )
-        created = set()
-        for real, future in futures.items():
-            try:
-                future.result()
-                created.add(real)
-            except KafkaException as error:
-                _unless_it_exists(real, error)
-        return created
-
-    def wait_for(self, topics: Mapping[str, Topic]) -> None:
-        """Wait until each partition answers; being listed comes a little earlier than that."""
-        deadline_s = time.monotonic() + self._timeout_s
-        wanted = {
-            TopicPartition(real, partition)
-            for real, topic in topics.items()
-            for partition in range(topic.partitions)
-        }
-        while wanted := self._silent(wanted):
-            if time.monotonic() > deadline_s:
-                names = ", ".join(sorted({str(place.topic) for place in wanted}))
-                raise BrokerUnavailable(
-                    f"Expected {names} to answer within {self._timeout_s} s of their creation, was"
-                    " silent. Look at the broker's log."
-                )
-            time.sleep(_POLL_S)
-
-    def _silent(self, places: set[TopicPartition]) -> set[TopicPartition]:
-        """Return those of `places` that do not yet say where they end."""
-        # Anew each time: the client would go on believing that a partition has no leader.
-        self._partition_counts()
-        end = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot its types
-        asked = dict.fromkeys(places, end)
-        futures = self._admin.list_offsets(asked, request_timeout=self._timeout_s)
-        return {place for place, future in futures.items() if future.exception() is not None}
-
-    def _partition_counts(self) -> dict[str, int]:
-        """Return the partition count of each topic all of whose partitions have a leader."""
-        metadata = _answered(
-            lambda: self._admin.list_topics(timeout=self._timeout_s), self._settings.broker
-        )
-        return {
-            name: len(topic.partitions)
-            for name, topic in metadata.topics.items()
-            if topic.error is None and all(p.leader >= 0 for p in topic.partitions.values())
-        }
-
-    def _configs(self, reals: list[str]) -> dict[str, dict[str, str]]:
-        if not reals:
-            return {}
-        resources = [ConfigResource(ResourceType.TOPIC, real) for real in reals]
-        futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
-        found = {}
-        for asked, future in futures.items():
-            entries = _answered(future.result, self._settings.broker)
-            found[str(asked.name)] = {name: str(entry.value) for name, entry in entries.items()}
-        return found
+def _create(
+    cluster: Cluster,
+    settings: Settings,
+    file: TopicFile,
+    changes: Sequence[Change],
+    tell: Callable[[Change], None],
+) -> Iterator[Change]:
+    """Create what is missing; yield the changes that this did, and what others' creations left."""
+    missing = [each for each in changes if each.action is Action.CREATE]
+    replication = file.profile(settings.topic_profile).replication
+    others: list[Change] = []
+    for start in range(0, len(missing), _AT_ONCE):
+        some = missing[start : start + _AT_ONCE]
+        created = cluster.create(some, replication)
+        for change in some:
+            if change.real in created:
+                done = replace(change, done=True)
+                tell(done)
+                yield done
+            else:
+                others.append(change)
+    if missing:
+        cluster.wait_for({each.real: each.partitions for each in missing if each not in others})
+    if others:
+        yield from _made_by_others(cluster, settings, file, others)
 
 
-def _compare(name: str, topic: Topic, wanted: Mapping[str, str], found: _Found) -> Change:
-    if found.partitions is None:
-        return Change(name, found.real, Action.CREATE, f"{topic.partitions} partitions")
-    if found.partitions != topic.partitions:
-        detail = (
-            f"Expected {topic.partitions} partitions, was {found.partitions};"
-            " counts are fixed for life: use another namespace"
-        )
-        return Change(name, found.real, Action.CONFLICT, detail)
-    config = found.configs[found.real]
-    differing = [
-        f"Expected {key}={value}, was {config.get(key)}"
-        for key, value in wanted.items()
-        if config.get(key) != value
-    ]
-    action = Action.DRIFT if differing else Action.NONE
-    return Change(name, found.real, action, "; ".join(differing))
+def _made_by_others(
+    cluster: Cluster, settings: Settings, file: TopicFile, changes: Sequence[Change]
+) -> Iterator[Change]:
+    """Yield how topics stand that others created meanwhile: they may differ from ours."""
+    names = {each.topic: file.topics[each.topic] for each in changes}
+    cluster.wait_for_leaders([each.real for each in changes])
+    yield from _changes(cluster, settings, file.model_copy(update={"topics": names}))
 
 
-def _answered(ask: Callable[[], Any], broker: str | None) -> Any:
-    try:
-        return ask()
-    except KafkaException as error:
-        raise BrokerUnavailable(
-            f"Expected an answer of the broker at {broker}, was: {error.args[0].str()}."
-            " Check CASCADE_BROKER and that it runs: `cascade broker status`."
-        ) from error
+def _rights(cluster: Cluster, settings: Settings, file: TopicFile) -> Iterator[Right]:
+    wanted = bindings(file, settings)
+    there, others = cluster.rights({principal(role, settings) for role in roles(file)})
+    for each in wanted:
+        action = RightAction.NONE if each in there else RightAction.GRANT
+        yield Right(action, str(each), each)
+    # Another namespace's rights are none of ours, even of the same principal.
+    for each in sorted(there - set(wanted)):
+        if each.name == "*" or each.name.startswith(settings.group("")):
+            yield Right(RightAction.SURPLUS, str(each), each)
+    for told in others:
+        yield Right(RightAction.SURPLUS, told)
 
 
-def _unless_it_exists(real: str, error: KafkaException) -> None:
-    """Swallow that a topic exists; raise the rest as ours."""
-    reason: KafkaError = error.args[0]
-    if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-        return
-    if reason.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001  # librdkafka's own codes are spelled so
-        raise BrokerUnavailable(f"Expected to create {real}, was: {reason.str()}") from error
-    raise ConfigurationError(
-        f"Expected the broker to create {real}, was: {reason.str()}"
-    ) from error
+def _granted(
+    cluster: Cluster, rights: Sequence[Right], tell: Callable[[Right], None]
+) -> tuple[Right, ...]:
+    missing = [each for each in rights if each.action is RightAction.GRANT]
+    if missing:
+        cluster.grant([each.binding for each in missing if each.binding is not None])
+    after = tuple(replace(each, done=each.action is RightAction.GRANT) for each in rights)
+    for each in after:
+        if each.done:
+            tell(each)
+    return after

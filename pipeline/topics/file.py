@@ -49,7 +49,7 @@ class Topic(_Strict):
     Attributes:
         description: What is in it, for people.
         kind: Its part in the cascade.
-        key: What its records are keyed by.
+        key: What its records are keyed by; `none` where they have no key.
         schemas: Record types of its values; none where the bytes stay as they came.
         headers: Record type that travels as headers.
         producers: Who writes it.
@@ -78,6 +78,11 @@ class Topic(_Strict):
     def retention_ms(self) -> int:
         """Milliseconds that records are kept; -1 for ever."""
         return -1 if isinstance(self.retention, str) else self.retention * _HOUR_MS
+
+    @property
+    def keyed(self) -> bool:
+        """Whether its records have keys, so that another partition count sends them elsewhere."""
+        return self.key != "none"
 
     def config(self, profile: Profile) -> dict[str, str]:
         """Return the topic's configuration on the broker."""

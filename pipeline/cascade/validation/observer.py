@@ -17,9 +17,8 @@ from pipeline.rules.context import BrokerState, CommandSeen, GroupState, TopicSt
 from pipeline.rules.windows import MARKET, Logs
 from pipeline.settings import Settings
 from pipeline.stages.routes import ROUTES
-from pipeline.topics import TopicFile
+from pipeline.topics import Action, TopicFile
 from pipeline.topics import plan as plan_topics
-from pipeline.topics.apply import Action
 from pipeline.transport.journal import LogSpec
 
 __all__ = ["ClusterObserver", "Observer"]

@@ -157,8 +157,8 @@ def commands(context: ValidationContext) -> Iterator[str]:
     needs=Need.BROKER,
     deep=True,
     remediation=(
-        "Create what is missing: `cascade topics apply`; it never changes what is there.",
-        "Undo what was changed by hand, or change topics.yaml on purpose.",
+        "See what differs: `cascade topics diff`; or change topics.yaml on purpose.",
+        "Create what is missing and set back what was changed by hand: `cascade topics apply`.",
     ),
 )
 def topics(context: ValidationContext) -> Iterator[str]:

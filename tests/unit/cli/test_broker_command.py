@@ -31,9 +31,9 @@ def test_down_without_broker_is_no_error(tmp_path: Path) -> None:
     assert (0, {"stopped": False}) == (0, json.loads(run("down", "--json", home=tmp_path)[1]))
 
 
-def test_set_broker_that_is_silent_is_exit_code_1(tmp_path: Path) -> None:
-    """`up` with a CASCADE_BROKER where nothing listens is one sentence and exit code 1."""
+def test_set_broker_that_is_silent_is_exit_code_2(tmp_path: Path) -> None:
+    """`up` with a CASCADE_BROKER where nothing listens is one sentence and exit code 2."""
     code, said = run("up", home=tmp_path, broker="127.0.0.1:1")
 
-    assert 1 == code
+    assert 2 == code
     assert said.startswith("cascade: Expected a Kafka broker at 127.0.0.1:1")

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import LazyGroup, main
-from pipeline.errors import UsageError
+from pipeline.errors import BrokerUnavailable, ConfigurationError, PipelineError, UsageError
 
 
 @click.command()
@@ -50,6 +50,19 @@ def test_our_errors_are_one_sentence_and_exit_code_1() -> None:
     done = CliRunner().invoke(group(), ["failing"])
 
     assert (1, "cascade: Expected a cat, was a dog. Get a cat.\n") == (done.exit_code, done.output)
+
+
+@pytest.mark.parametrize("kind", [BrokerUnavailable, ConfigurationError])
+def test_what_cannot_be_told_is_exit_code_2(kind: type[PipelineError]) -> None:
+    """No broker, or settings that cannot work, are no refusal."""
+    made = group()
+
+    @made.command()
+    def unable() -> None:
+        raise kind("Expected a broker, was none.")
+
+    done = CliRunner().invoke(made, ["unable"])
+    assert (2, "cascade: Expected a broker, was none.\n") == (done.exit_code, done.output)
 
 
 def test_debug_keeps_the_traceback() -> None:

@@ -13,19 +13,19 @@ def _run(*arguments: str, **environment: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "words", "code"),
     [
-        (["--faults", "rain"], "Expected faults of gaps"),
-        (["--source", "prices.txt"], "Expected sample, synthetic, or a file"),
-        (["--source", "absent.csv"], "absent.csv"),
-        (["--symbols", "6"], "Expected 1 to 5 symbols"),
-        (["--interval", "7"], "divides"),
+        (["--faults", "rain"], "Expected faults of gaps", 1),
+        (["--source", "prices.txt"], "Expected sample, synthetic, or a file", 1),
+        (["--source", "absent.csv"], "absent.csv", 2),
+        (["--symbols", "6"], "Expected 1 to 5 symbols", 1),
+        (["--interval", "7"], "divides", 1),
     ],
 )
-def test_what_cannot_work_ends_in_one_sentence(arguments: list[str], words: str) -> None:
-    """Faulty sources and faults end in a message and exit code 1, before any broker is asked."""
+def test_what_cannot_work_ends_in_one_sentence(arguments: list[str], words: str, code: int) -> None:
+    """Faulty sources and faults end in a message and an exit code, before any broker is asked."""
     result = _run(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert words in result.stderr
     assert "Traceback" not in result.stderr
 

@@ -341,7 +341,7 @@ def test_flags_set_settings_of_a_command() -> None:
 def test_flags_that_cannot_be_are_refused(flag: str) -> None:
     """No value, an unknown name, and secrets are refused on the command line."""
     done = CliRunner().invoke(main, ["--set", flag, "config", "show"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "Expected" in done.output
     assert flag.partition("=")[0] in done.output
 

@@ -196,5 +196,5 @@ def test_the_command_fails_on_a_faulty_file(tmp_path: Path) -> None:
     path = tmp_path / "topics.yaml"
     path.write_text("version: 1\n")
     result = CliRunner().invoke(main, ["topics", "validate", "--file", str(path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("cascade: Topics cannot work")
