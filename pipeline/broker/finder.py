@@ -168,7 +168,7 @@ def _running(settings: Settings, machine: Machine, ask: Probe, timeout_s: float)
 
 
 def _external(settings: Settings, bootstrap: str, ask: Probe, timeout_s: float) -> Broker:
-    cluster = ask(bootstrap, timeout_s=timeout_s, properties=settings.kafka)
+    cluster = ask(bootstrap, timeout_s=timeout_s, properties=settings.connection())
     return Broker(bootstrap, "external", cluster_id=cluster.cluster_id)
 
 

@@ -153,7 +153,7 @@ class PublisherProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=child_environment(settings, os.environ),
+                env=child_environment(settings, os.environ, "market"),
                 start_new_session=True,
             )
 

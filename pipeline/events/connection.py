@@ -26,7 +26,7 @@ def with_broker(settings: Settings, timeout_s: float) -> Settings:
         BrokerUnavailable: The broker that is set does not answer, or none is set and none runs.
     """
     if settings.broker is not None:
-        broker.probe(settings.broker, timeout_s=timeout_s, properties=settings.kafka)
+        broker.probe(settings.broker, timeout_s=timeout_s, properties=settings.connection())
         return settings
     found = broker.status(settings, timeout_s=timeout_s)
     if found.broker is None:

@@ -71,7 +71,7 @@ class KafkaOutlet:
         self._topic = settings.topic(INGEST_TOPIC)
         if settings.broker is not None:
             # The producer would tell of a refused connection only by a time-out.
-            probe(settings.broker, timeout_s=_CONNECT_S, properties=settings.kafka)
+            probe(settings.broker, timeout_s=_CONNECT_S, properties=settings.connection())
         properties = settings.client(
             client_id=settings.group("publisher"),
             acks="all",

@@ -57,9 +57,12 @@ class LocalRun:
         self._ended: set[str] = set()
         self.stages = tuple(dict.fromkeys(name for spec in specs for name in spec.stages))
         self._watch: OwnershipWatch | None = OwnershipWatch(settings, self.stages)
+        environments = {
+            spec.role: child_environment(settings, os.environ, spec.role) for spec in specs
+        }
         self.supervisor = Supervisor(
             specs,
-            environment=child_environment(settings, os.environ),
+            environment=lambda spec: environments[spec.role],
             log_folder=log_folder(settings),
             on_event=self._note,
         )

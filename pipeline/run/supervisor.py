@@ -104,7 +104,7 @@ class Supervisor:
 
     Args:
         specs: The workers.
-        environment: Their environment.
+        environment: Their environment, or what returns that of one of them.
         log_folder: Where each gets its log file, `NAME.log`; made where missing.
         on_event: Told of every change, on the supervising thread.
         monotonic: Seconds that only run forward.
@@ -117,12 +117,12 @@ class Supervisor:
         self,
         specs: Sequence[WorkerSpec],
         *,
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | Callable[[WorkerSpec], Mapping[str, str]],
         log_folder: Path,
         on_event: Callable[[WorkerEvent], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._environment = dict(environment)
+        self._environment = environment if callable(environment) else lambda _: environment
         self._log_folder = log_folder
         self._on_event = on_event
         self._monotonic = monotonic
@@ -315,7 +315,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**self._environment, "CASCADE_INSTANCE": spec.name},
+                env={**self._environment(spec), "CASCADE_INSTANCE": spec.name},
                 # Ctrl-C in the terminal goes to us alone; we stop the workers in order.
                 start_new_session=True,
             )

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.gateway.worker import GATEWAY_LOG
-from pipeline.settings import Settings, nested_variables, without_nested
+from pipeline.settings import Settings, nested_variables, without_nested, without_secrets
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.journal import LogSpec
 
@@ -48,6 +49,11 @@ class WorkerSpec:
     stages: tuple[str, ...]
     command: tuple[str, ...]
     standby: tuple[str, ...] = ()
+
+    @property
+    def role(self) -> str:
+        """Whose credentials it takes: its stage's, or its own name's where it has no stage."""
+        return "-".join(self.stages) or self.name.partition("-standby-")[0]
 
 
 def log_specs() -> dict[str, LogSpec]:
@@ -122,22 +128,35 @@ def _worker_command(module: str, level: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "faust", "-A", module, "worker", "-l", level)
 
 
-def child_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+def child_environment(
+    settings: Settings, inherited: Mapping[str, str], role: str = ""
+) -> dict[str, str]:
     """Return the environment of a worker, so that it finds the settings of this process.
 
     Values are handed on one by one; Kafka properties and contacts, which may be secret, come from
-    the same environment and files as here.
+    the same environment and files as here. A process of another role gets no secret of this one
+    that its own credentials hold.
 
     Args:
         settings: The settings.
         inherited: Environment of this process.
+        role: The worker's role; that of this process where it is empty.
+
+    Raises:
+        ConfigurationError: If there are credentials, and none for that role.
     """
     environment = {**without_nested(inherited), **_ONE_THREAD, "PYTHONUNBUFFERED": "1"}
     environment |= nested_variables(settings)
+    if role and settings.credentials is not None:
+        environment = without_secrets(environment, settings.credentials, role)
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if name == "home":
-            value = settings.home.absolute()
+        if name == "signing_key" or value is None:  # it belongs to this process
+            continue
+        if name == "role":
+            value = role or value
+        elif isinstance(value, Path):
+            value = value.absolute()
         elif not isinstance(value, str | int | float):
             continue
         variable = name.upper()

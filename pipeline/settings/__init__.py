@@ -17,7 +17,7 @@ from pipeline.settings.components import (
     ValidationSettings,
 )
 from pipeline.settings.flags import flags_in_force, parse_flags
-from pipeline.settings.handing_on import nested_variables, without_nested
+from pipeline.settings.handing_on import nested_variables, without_nested, without_secrets
 from pipeline.settings.loading import describe, load_settings
 from pipeline.settings.model import Settings
 from pipeline.settings.names import SECTIONS, SPECIFIED, SettingName
@@ -46,4 +46,5 @@ __all__ = [
     "parse_flags",
     "sources_in",
     "without_nested",
+    "without_secrets",
 ]

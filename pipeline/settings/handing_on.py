@@ -1,12 +1,14 @@
 """Handing nested settings on to a worker process, through its environment."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pipeline.settings.model import Settings
 from pipeline.settings.names import SECTIONS, flat_variables
+from pipeline.settings.secret_files import read
 from pipeline.settings.sources import PREFIX
 
-__all__ = ["nested_variables", "without_nested"]
+__all__ = ["nested_variables", "without_nested", "without_secrets"]
 
 
 def nested_variables(settings: Settings) -> dict[str, str]:
@@ -41,3 +43,17 @@ def without_nested(inherited: Mapping[str, str]) -> dict[str, str]:
         if key != "emergency_contacts"
     }
     return {name: value for name, value in inherited.items() if name.upper() not in others}
+
+
+def without_secrets(inherited: Mapping[str, str], folder: Path, role: str) -> dict[str, str]:
+    """Return an environment without the Kafka properties that the credentials of a role hold.
+
+    A signing key is left out in any case: each process signs with its own, or not at all.
+
+    Raises:
+        ConfigurationError: If the role has no credentials.
+    """
+    held = read(folder, role).properties
+    theirs = {f"{PREFIX}KAFKA__{name.replace('.', '_')}".upper() for name in held}
+    theirs.add(f"{PREFIX}SIGNING_KEY")
+    return {name: value for name, value in inherited.items() if name.upper() not in theirs}

@@ -1,16 +1,17 @@
 """Loading the settings, and saying what was loaded from where."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import ConfigurationError
+from pipeline.settings import secret_files
 from pipeline.settings.flags import FLAGS, from_flags
 from pipeline.settings.model import Settings
 from pipeline.settings.names import canonical
+from pipeline.settings.secret_files import is_secret
 from pipeline.settings.sources import (
     CONFIG,
     ENV_FILE,
@@ -29,9 +30,6 @@ _CONSTRUCTOR = "constructor"
 _DEFAULT = "default"
 _Places = Sequence[tuple[str, dict[str, Any]]]
 
-_SECRET = re.compile(
-    r"password|secret|token|credential|\.pem$|jaas|oauthbearer\.config|basic\.auth"
-)
 _HIDDEN = "********"
 
 
@@ -62,6 +60,12 @@ def describe(settings: Settings, **overrides: Any) -> dict[str, tuple[Any, str]]
         **overrides: The same overrides.
     """
     places = _places(canonical(overrides, _CONSTRUCTOR))
+    if settings.credentials is not None:
+        found = secret_files.read(settings.credentials, settings.role)
+        held = {f"kafka.{name}": _HIDDEN for name in found.properties}
+        if found.signing_key is not None:
+            held["signing_key"] = str(found.signing_key)
+        places = (*places, (str(settings.credentials), held))
     values = _flatten(settings.model_dump(mode="json"))
     return {name: (_hide(name, value), _place(name, places)) for name, value in values.items()}
 
@@ -126,7 +130,7 @@ def _flatten(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def _hide(name: str, value: Any) -> Any:
     """Return `value`, or stars where it is a secret, or may hold one."""
-    if name == "kafka" or (name.startswith("kafka.") and _SECRET.search(name)):
+    if name == "kafka" or (name.startswith("kafka.") and is_secret(name)):
         return _HIDDEN
     if name.startswith("emergency.emergency_contacts"):
         return _contact_hidden(value)

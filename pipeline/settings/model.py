@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import ConfigurationError
+from pipeline.settings import secret_files
 from pipeline.settings.components import (
     CoordinationSettings,
     DetectionSettings,
@@ -23,6 +24,7 @@ from pipeline.settings.components import (
     ValidationSettings,
 )
 from pipeline.settings.flags import from_flags
+from pipeline.settings.secret_files import is_secret
 from pipeline.settings.sections import Seconds, no_truth_value
 from pipeline.settings.sources import ENV_FILE, PREFIX, EnvFile, Variables, from_yaml
 from pipeline.settings.stages import Stages
@@ -107,7 +109,14 @@ class Settings(BaseSettings):
         paper: How the paper broker misbehaves, e.g. `partial=0.1,reject=0.05,slow_ms=200`; see
             `pipeline.gateway.fills.PaperBehaviour`.
         kafka: More librdkafka properties, e.g. for TLS and SASL; in the environment
-            `CASCADE_KAFKA__SECURITY_PROTOCOL=SASL_SSL`.
+            `CASCADE_KAFKA__SECURITY_PROTOCOL=SASL_SSL`. What may be a secret is a `SecretStr`.
+        credentials: Folder of files, each named as a property of `kafka` and holding its value, or
+            of one such folder per role. `kafka` itself comes before it.
+        role: Whose folder in `credentials`, and whose rights: the operator's, or a stage's.
+        keys: Key ring with the public keys that commands and order plans are checked with; with
+            it, unsigned ones are refused. See `pipeline.keys`.
+        signing_key: Private key that this process signs with; `signing.key` among the
+            credentials where it is not given.
     """
 
     model_config = SettingsConfigDict(
@@ -160,7 +169,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     metrics_interval_s: Seconds = 1.0
     paper: str = ""
-    kafka: dict[str, str] = Field(default_factory=dict, repr=False)
+    kafka: dict[str, str | SecretStr] = Field(default_factory=dict, repr=False)
+    credentials: Path | None = None
+    role: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] = "operator"
+    keys: Path | None = None
+    signing_key: Path | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -217,7 +230,25 @@ class Settings(BaseSettings):
         properties = {str(key).replace("_", "."): _plain(item) for key, item in value.items()}
         if taken := sorted(_OURS & properties.keys()):
             raise ValueError(f"Expected no {', '.join(taken)}: the engine sets them itself")
-        return properties
+        return {
+            key: SecretStr(item) if is_secret(key) else item for key, item in properties.items()
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_credentials(cls, data: Any) -> Any:
+        """Add what the files of `credentials` hold; what is given beside them comes first."""
+        if not isinstance(data, dict) or not data.get("credentials"):
+            return data
+        role = data.get("role") or cls.model_fields["role"].default
+        found = secret_files.read(Path(data["credentials"]), str(role))
+        given = data.get("kafka") or {}
+        if isinstance(given, Mapping):
+            named = {str(key).replace("_", "."): item for key, item in given.items()}
+            data = {**data, "kafka": {**found.properties, **named}}
+        if found.signing_key is not None and not data.get("signing_key"):
+            data = {**data, "signing_key": found.signing_key}
+        return data
 
     @model_validator(mode="after")
     def _limits_fit_together(self) -> Self:
@@ -278,11 +309,26 @@ class Settings(BaseSettings):
                 " with `cascade broker up`."
             )
         given = {key.replace("_", "."): value for key, value in properties.items()}
-        return {**_EVERY_CLIENT, **self.kafka, "bootstrap.servers": self.broker, **given}
+        return {**_EVERY_CLIENT, **self.connection(), "bootstrap.servers": self.broker, **given}
+
+    def connection(self) -> dict[str, str]:
+        """Return the properties of `kafka` as librdkafka takes them, secrets in the clear."""
+        return {
+            key: item.get_secret_value() if isinstance(item, SecretStr) else item
+            for key, item in self.kafka.items()
+        }
+
+    @property
+    def principal(self) -> str:
+        """Whom this process is to a broker, as far as its settings tell; for messages."""
+        name = self.connection().get("sasl.username")
+        return name or f"of role {self.role}"
 
     def _within_namespace(self, name: str) -> str:
         return f"{self.namespace}.{name}" if self.namespace else name
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return str(value).lower() if isinstance(value, bool) else str(value)
