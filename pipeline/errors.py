@@ -14,14 +14,17 @@ PipelineError
         PositionLost        a log or input no longer holds the position to resume at
         ForeignRecord       a log holds a record that its protocol rules out
         AssignmentMismatch  partitions that do not fit together
+        AccessDenied        the broker refuses what this process has to do
     OwnershipLost           another owner took the log over: drop state, take over again
     ConfigurationError      settings, topics or files that cannot work
+    SignatureRefused        a command or plan that is not signed as it must be
     UsageError              a command that cannot be carried out as asked
 """
 
 import re
 
 __all__ = [
+    "AccessDenied",
     "AssignmentMismatch",
     "BrokerUnavailable",
     "ConfigurationError",
@@ -38,6 +41,7 @@ __all__ = [
     "RecordTooLarge",
     "RetryableError",
     "RoutingError",
+    "SignatureRefused",
     "UsageError",
     "spelled",
 ]
@@ -138,12 +142,20 @@ class AssignmentMismatch(FatalError):
     """Assigned partitions or partition counts that do not fit together."""
 
 
+class AccessDenied(FatalError):
+    """The broker refuses a login, or a right that this process needs; says which, and to whom."""
+
+
 class OwnershipLost(PipelineError):
     """Another owner took the log over, or deliveries failed."""
 
 
 class ConfigurationError(PipelineError):
     """Settings, topics or files that cannot work."""
+
+
+class SignatureRefused(PipelineError):
+    """A control command or order plan without a signature that counts."""
 
 
 class UsageError(PipelineError):

@@ -21,9 +21,10 @@ from confluent_kafka import (
 )
 
 from pipeline.errors import OwnershipLost
+from pipeline.keys.signing import Headers
 from pipeline.settings import Settings
 from pipeline.transport.clients import ROUND_LINGER_MS, group_consumer, watermarks
-from pipeline.transport.host import LogHost
+from pipeline.transport.host import NO_HEADERS, LogHost
 from pipeline.transport.journal import Ownership
 from pipeline.transport.layout import partition_counts
 from pipeline.transport.log import InputPosition, Position
@@ -160,15 +161,16 @@ class AtLeastOnceHost(LogHost):
         """End the worker: there is no take-over here."""
         self._on_fatal(OwnershipLost(f"Expected to own {self.spec.log}, was lost: {why}"))
 
-    def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+    def write(
+        self,
+        ownership: Ownership,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Mapping[int, Headers] = NO_HEADERS,
+    ) -> None:
         """Hand records to the producer, and note the positions that they reach."""
         assert self.producer is not None  # noqa: S101  # made at the start
-        messages = [{"key": key, "value": value} for key, value in records]
-        topic = self.settings.topic(self.spec.log)
-        self.producer.produce_batch(
-            topic, messages, partition=ownership.partition, on_delivery=self._delivered
-        )
-        self._handed += len(messages)
+        self._hand_over(self.producer, ownership.partition, records, headers)
+        self._handed += len(records)
         self._unacknowledged.append((self._handed, self.resume_offsets()))
 
     async def read_back(self, ownership: Ownership, sequence: int) -> None:
@@ -242,13 +244,18 @@ class TransactionalHost(AtLeastOnceHost):
         self._open = False
         return producer
 
-    def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+    def write(
+        self,
+        ownership: Ownership,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Mapping[int, Headers] = NO_HEADERS,
+    ) -> None:
         """Hand records to the producer, within the round's transaction."""
         assert self.producer is not None  # noqa: S101  # made at the start
         if not self._open:
             self.producer.begin_transaction()
             self._open = True
-        super().write(ownership, records)
+        super().write(ownership, records, headers)
 
     async def _committed_round(self) -> None:
         """End the transaction of the round before, if it wrote anything."""

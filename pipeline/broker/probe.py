@@ -4,10 +4,12 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from pipeline.access import LOGIN_FAILURES, login_refused
 from pipeline.errors import BrokerUnavailable
 
 __all__ = ["Cluster", "probe"]
@@ -38,23 +40,28 @@ def probe(
 
     Raises:
         BrokerUnavailable: Nothing listens there, or what does is no Kafka broker.
+        AccessDenied: It refuses the login, or TLS fails.
     """
     deadline_s = time.monotonic() + timeout_s
     # librdkafka reports a refused connection only as a timeout, and prints it besides.
     _connect(bootstrap, timeout_s)
-    client = AdminClient(
-        {
-            **(properties or {}),
-            "bootstrap.servers": bootstrap,
-            "log_level": 0,
-            # Docker accepts connections before Kafka listens, and drops them: don't spin on that.
-            "reconnect.backoff.ms": 250,
-            "socket.timeout.ms": max(100, int(timeout_s * 1000)),
-        }
-    )
+    refused: list[KafkaError] = []
+    asked: dict[str, Any] = {
+        **(properties or {}),
+        "bootstrap.servers": bootstrap,
+        "log_level": 0,
+        # Docker accepts connections before Kafka listens, and drops them: don't spin on that.
+        "reconnect.backoff.ms": 250,
+        "socket.timeout.ms": max(100, int(timeout_s * 1000)),
+        "error_cb": lambda error: refused.append(error) if error.code() in LOGIN_FAILURES else None,
+    }
+    client = AdminClient(asked)
     try:
         metadata = client.list_topics(timeout=max(0.1, deadline_s - time.monotonic()))
     except KafkaException as error:
+        client.poll(0)
+        if refused:
+            raise login_refused(bootstrap, properties or {}, refused[0].str()) from error
         raise BrokerUnavailable(
             f"Expected a Kafka broker at {bootstrap}, was something that does not answer as one"
             f" within {timeout_s:g} s ({error.args[0].str()}). Check the address, and TLS and SASL"

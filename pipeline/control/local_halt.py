@@ -15,6 +15,7 @@ from pipeline.control.latch import Latch, Latched
 from pipeline.control.log import fold
 from pipeline.control.writer import ControlWriter, new_command
 from pipeline.errors import PipelineError
+from pipeline.keys import Purpose, Signer
 from pipeline.packets.events import ControlCommand, ControlKind
 from pipeline.settings import Settings
 
@@ -61,12 +62,16 @@ class LocalHaltPublisher:
         self._monotonic = monotonic
         self._seen: tuple[str, float] = ("", 0.0)
         self._published = ""
+        # Without a key the log would refuse it; a worker that has one writes it.
+        self._signer = Signer.of(settings)
         self._thread: threading.Thread | None = None
 
     def look(self) -> None:
         """Publish what there is to publish; returns at once. Call it while the log is in touch."""
         latched = self._latch.current()
         if not latched.local or not latched.author or latched.halt_id == self._published:
+            return
+        if self._signer is not None and not self._signer.may(Purpose.CONTROL, Purpose.RESTRICT):
             return
         if self._seen[0] != latched.halt_id:
             self._seen = (latched.halt_id, self._monotonic())

@@ -14,6 +14,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from pipeline.access import denial
+from pipeline.control.signatures import CommandCheck, Forgery
 from pipeline.control.state import TradingStateMachine
 from pipeline.errors import BrokerUnavailable, PoisonError, PositionLost
 from pipeline.kafka_logging import ClientLog
@@ -45,13 +47,15 @@ class Entry:
 
     Attributes:
         epoch: Its offset.
-        command: The command; None where it cannot be read.
+        command: The command; None where it cannot be read, or does not count by its signature.
         appended_at: When the broker appended it, microseconds; 0 where the topic does not say.
+        forgery: Why its signature does not count; None where it does, or where nothing is signed.
     """
 
     epoch: int
     command: ControlCommand | None
     appended_at: int
+    forgery: Forgery | None = None
 
 
 class ControlLog(Protocol):
@@ -97,7 +101,9 @@ class KafkaControlLog:
 
     def __init__(self, settings: Settings, client: str) -> None:
         self._topic = settings.topic(TOPIC)
+        self._principal = settings.principal
         self._next = 0
+        self._check = CommandCheck.of(settings, TOPIC)
         self._consumer = _consumer(settings, client)
         self._asking = _consumer(settings, f"{client}-asking")
         self._consumer.assign([TopicPartition(self._topic, 0, 0)])
@@ -133,6 +139,8 @@ class KafkaControlLog:
                 if reason.code() in _PASSING and time.monotonic() + _AGAIN_S < deadline_s:
                     time.sleep(_AGAIN_S)
                     continue
+                if refusal := denial(reason, "READ", self._topic, self._principal):
+                    raise refusal from error
                 raise BrokerUnavailable(
                     f"Expected the end of {self._topic}, was: {reason.str()}. Check that the"
                     " broker runs and that `cascade topics apply` has been called."
@@ -150,7 +158,7 @@ class KafkaControlLog:
             return None
         error = message.error()
         if error is None:
-            entry = _entry(message)
+            entry = _entry(message, self._check)
             self._next = entry.epoch + 1
             return entry
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001  # librdkafka's own codes are spelled so
@@ -160,6 +168,8 @@ class KafkaControlLog:
                 partition=0,
                 offset=self._next,
             )
+        if refusal := denial(error, "READ", self._topic, self._principal):
+            raise refusal
         _logger.debug("control log: %s", error)
         return None
 
@@ -198,7 +208,7 @@ def fold(settings: Settings, *, through: int = -1, timeout_s: float = 10.0) -> T
         while log.next_epoch < end:
             entry = log.poll(0.1)
             if entry is not None:
-                machine.apply(entry.command, entry.epoch, entry.appended_at)
+                machine.take(entry)
             elif time.monotonic() > deadline:
                 raise BrokerUnavailable(
                     f"Expected the control log up to {end} in {timeout_s} s, was {log.next_epoch}"
@@ -208,15 +218,21 @@ def fold(settings: Settings, *, through: int = -1, timeout_s: float = 10.0) -> T
     return machine
 
 
-def _entry(message: Message) -> Entry:
+def _entry(message: Message, check: CommandCheck | None) -> Entry:
     kind, timestamp_ms = message.timestamp()
     appended_at = timestamp_ms * 1000 if kind == TIMESTAMP_LOG_APPEND_TIME else 0
     epoch = message.offset()
     if epoch is None:
         raise PositionLost("Expected a record with an offset, was one without", topic=TOPIC)
+    value, command, unreadable = message.value(), None, ""
     try:
-        command = decode_as(message.value(), ControlCommand)
+        command = decode_as(value, ControlCommand)
     except PoisonError as error:
-        _logger.error("unreadable control record at epoch %d, which halts: %s", epoch, error)  # noqa: TRY400  # the reason says it all
-        return Entry(epoch, None, appended_at)
+        unreadable = str(error)
+    if check is not None:
+        forgery = check.forgery(value, message.headers(), command, appended_at)
+        if forgery is not None:
+            return Entry(epoch, None, appended_at, forgery)
+    if unreadable:
+        _logger.error("unreadable control record at epoch %d, which halts: %s", epoch, unreadable)
     return Entry(epoch, command, appended_at)

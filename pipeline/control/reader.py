@@ -23,11 +23,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from pipeline.control.latch import Latch
 from pipeline.control.local_halt import LocalHaltPublisher, write_halt
-from pipeline.control.log import ControlLog, KafkaControlLog
+from pipeline.control.log import ControlLog, Entry, KafkaControlLog
 from pipeline.control.state import (
     NONE,
     ControlView,
@@ -43,6 +43,7 @@ __all__ = ["ControlReader", "Heard"]
 
 _logger = logging.getLogger(__name__)
 
+_Told = TypeVar("_Told")
 _ASK_EVERY_S = 0.5
 _POLL_S = 0.2  # a command ends the wait; a process has a reader for each of its stages
 _RESTART_S = 0.5
@@ -155,6 +156,8 @@ class ControlReader:
         self._publisher = LocalHaltPublisher(settings, self.latch, write_halt, monotonic)
         self._listeners: list[Callable[[Heard], None]] = []
         self._heard: list[Heard] = []
+        self._watchers: list[Callable[[Entry], None]] = []
+        self._forged: list[Entry] = []
         self._told = NONE
         self._fresh_until_s = float("-inf")
         self._ready = threading.Event()
@@ -200,6 +203,13 @@ class ControlReader:
         """
         self._listeners.append(listener)
 
+    def watch(self, watcher: Callable[[Entry], None]) -> None:
+        """Have `watcher` called, as a listener is, for each record that is not signed as it must.
+
+        Nothing else comes of such a record.
+        """
+        self._watchers.append(watcher)
+
     def view(self) -> ControlView:
         """Return the state to act on, the strictest of log and latch.
 
@@ -244,6 +254,7 @@ class ControlReader:
             if not self._stopping.is_set():
                 if not self._ready.is_set():  # what stood there before the start is old news
                     self._heard.clear()
+                    self._forged.clear()
                 self._take(machine)
                 self._trust(asked_s)
                 self._ready.set()
@@ -276,11 +287,14 @@ class ControlReader:
         entry = log.poll(_POLL_S)
         if entry is None:
             return False
-        refusal = machine.apply(entry.command, entry.epoch, entry.appended_at)
+        refusal = machine.take(entry)
         if refusal:
             _logger.warning("control command at epoch %d does not count: %s", entry.epoch, refusal)
-        if entry.command is not None and entry.epoch > self._told:
-            self._heard.append(Heard(entry.command, entry.epoch, refusal))
+        if entry.epoch > self._told:
+            if entry.command is not None:
+                self._heard.append(Heard(entry.command, entry.epoch, refusal))
+            elif entry.forgery is not None:
+                self._forged.append(entry)
         self._told = max(self._told, entry.epoch)
         return True
 
@@ -297,11 +311,10 @@ class ControlReader:
     def _tell(self) -> None:
         heard, self._heard = self._heard, []
         for each in heard:
-            for listener in self._listeners:
-                try:
-                    listener(each)
-                except Exception:
-                    _logger.exception("a listener to control failed at epoch %d", each.epoch)
+            _tell_all(self._listeners, each, each.epoch)
+        forged, self._forged = self._forged, []
+        for entry in forged:
+            _tell_all(self._watchers, entry, entry.epoch)
 
     def _show(self, machine: TradingStateMachine) -> None:
         view = machine.view(current=True)
@@ -318,6 +331,14 @@ class ControlReader:
         self._fresh_until_s = float("-inf")
         shown = self._shown
         self._shown = replace(shown, stale=_halted(reason, shown.fresh))
+
+
+def _tell_all(callbacks: list[Callable[[_Told], None]], told: _Told, epoch: int) -> None:
+    for callback in callbacks:
+        try:
+            callback(told)
+        except Exception:
+            _logger.exception("a listener to control failed at epoch %d", epoch)
 
 
 def _halted(reason: str, last: ControlView) -> ControlView:

@@ -11,6 +11,7 @@ once, however often its writer wrote it; what restricts counts each time.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol
 
 from pipeline.control.fences import NO_FENCES, FenceBook, Fences
 from pipeline.control.scope import Scope
@@ -50,6 +51,39 @@ _OF_FENCES = frozenset(
 )
 _OF_TRIPS = frozenset({ControlKind.TRIP, ControlKind.RESET})
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCING: 1, TradingState.HALTED: 2}
+
+
+class Forged(Protocol):
+    """Why a record's signature does not count; see `pipeline.control.signatures`."""
+
+    @property
+    def reason(self) -> str:
+        """The reason."""
+        ...
+
+
+class Recorded(Protocol):
+    """A record of the control log; see `pipeline.control.log.Entry`."""
+
+    @property
+    def epoch(self) -> int:
+        """Its offset."""
+        ...
+
+    @property
+    def command(self) -> ControlCommand | None:
+        """The command; None where there is none to be had."""
+        ...
+
+    @property
+    def appended_at(self) -> int:
+        """When the broker appended it, microseconds; 0 where that is not known."""
+        ...
+
+    @property
+    def forgery(self) -> Forged | None:
+        """Why its signature does not count; None where it does."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +215,13 @@ class TradingStateMachine:
             self._book.fences,
             self._trips.trips,
         )
+
+    def take(self, record: Recorded) -> str | None:
+        """Fold the next record of the log, unless its signature does not count; see `apply`."""
+        if record.forgery is None:
+            return self.apply(record.command, record.epoch, record.appended_at)
+        self.refused[record.epoch] = record.forgery.reason
+        return record.forgery.reason
 
     def apply(self, command: ControlCommand | None, epoch: int, appended_at: int = 0) -> str | None:
         """Fold the next record of the log.

@@ -7,11 +7,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from pipeline.access import denial
 from pipeline.clock import Clock
 from pipeline.control.log import TOPIC, fold
+from pipeline.control.signatures import sign_command
 from pipeline.control.state import NONE, RESTRICTS
 from pipeline.errors import BrokerUnavailable, PipelineError, UsageError
 from pipeline.kafka_logging import ClientLog
+from pipeline.keys import Signer
+from pipeline.keys.signing import Headers
 from pipeline.packets.codec import encode
 from pipeline.packets.events import EVERYTHING, ControlCommand, ControlKind
 from pipeline.settings import Settings
@@ -65,6 +69,7 @@ class ControlWriter:
     def __init__(self, settings: Settings, *, timeout_s: float = 10.0) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
+        self._signer = Signer.of(settings)
         self._producer = Producer(
             settings.client(
                 client_id=settings.group("control-writer"),
@@ -95,19 +100,24 @@ class ControlWriter:
         """Write a command and return its epoch; it stands in the log when this returns.
 
         1. Read the log, and refuse a command that would not count. A HALT skips this.
-        2. Write the command, acknowledged by all replicas in sync.
+        2. Write the command, signed where there is a key ring, acknowledged by all replicas in
+           sync.
         3. Read the log through it: another command may have come between.
         4. Write the compacted view; where that fails after a HALT, it is only logged.
 
         Raises:
             UsageError: If it would not count, or did not.
+            SignatureRefused: If it must be signed, and this process has no key for it.
+            AccessDenied: If the broker refuses it.
             BrokerUnavailable: If the log cannot be read or written in time. The command may still
                 arrive; `fold` tells.
         """
         halts = command.kind is ControlKind.HALT
+        value = encode(command)
+        signed = sign_command(self._signer, self._settings.topic(TOPIC), command, value)
         if not halts:
             self._refuse_void(command)  # Step 1
-        epoch = self._write(TOPIC, command.scope, encode(command))  # Step 2
+        epoch = self._write(TOPIC, command.scope, value, signed)  # Step 2
         try:
             self._publish(command, epoch)  # Steps 3 and 4
         except BrokerUnavailable as error:
@@ -132,7 +142,7 @@ class ControlWriter:
                 f"{command.kind} stands at epoch {epoch} and does not count: {refusal}"
             )
 
-    def _write(self, topic: str, key: str, value: bytes) -> int:
+    def _write(self, topic: str, key: str, value: bytes, headers: Headers | None = None) -> int:
         reports: list[tuple[KafkaError | None, Message]] = []
 
         def report(error: KafkaError | None, message: Message) -> None:
@@ -140,7 +150,9 @@ class ControlWriter:
 
         real = self._settings.topic(topic)
         try:
-            self._producer.produce(real, value, key, partition=0, on_delivery=report)
+            self._producer.produce(
+                real, value, key, partition=0, on_delivery=report, headers=headers or None
+            )
             self._producer.flush(self._timeout_s + 1.0)
         except (KafkaException, BufferError) as error:
             raise BrokerUnavailable(f"Expected to write to {real}, was: {error}") from error
@@ -148,6 +160,8 @@ class ControlWriter:
             raise BrokerUnavailable(f"Expected to write to {real} in {self._timeout_s} s, was not")
         failure, message = reports[0]
         if failure is not None:
+            if refusal := denial(failure, "WRITE", real, self._settings.principal):
+                raise refusal
             raise BrokerUnavailable(
                 f"Expected to write to {real}, was: {failure.str()}. Check that the broker runs and"
                 " that `cascade topics apply` has been called."

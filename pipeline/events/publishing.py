@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from pipeline.access import denial
 from pipeline.errors import BrokerUnavailable, ConfigurationError, PipelineError, RecordTooLarge
 from pipeline.events.connection import require_topics
 from pipeline.kafka_logging import ClientLog
@@ -99,8 +100,8 @@ class Outbox:
     ) -> "Future[RecordPosition]":
         """Hand a record over.
 
-        The future fails with BrokerUnavailable, ConfigurationError (no such topic) or
-        RecordTooLarge. Its callbacks run on the outbox's thread.
+        The future fails with BrokerUnavailable, ConfigurationError (no such topic), AccessDenied
+        or RecordTooLarge. Its callbacks run on the outbox's thread.
 
         Raises:
             BrokerUnavailable: If too many records wait for the broker.
@@ -111,7 +112,7 @@ class Outbox:
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                future.set_exception(_mapped(error, topic))
+                future.set_exception(_mapped(error, topic, self._settings))
             else:
                 where = RecordPosition(topic, int(message.partition() or 0), _offset(message))
                 future.set_result(where)
@@ -125,7 +126,7 @@ class Outbox:
                 " no more can wait"
             ) from error
         except KafkaException as error:
-            raise _mapped(error.args[0], topic) from error
+            raise _mapped(error.args[0], topic, self._settings) from error
         return future
 
     def close(self, timeout_s: float) -> None:
@@ -155,7 +156,9 @@ def _offset(message: Message) -> int:
     return -1 if offset is None else offset
 
 
-def _mapped(error: KafkaError, topic: str) -> PipelineError:
+def _mapped(error: KafkaError, topic: str, settings: Settings) -> PipelineError:
+    if refusal := denial(error, "WRITE", settings.topic(topic), settings.principal):
+        return refusal
     if error.code() in _ABSENT:
         return ConfigurationError(
             f"Expected topic {topic}, was not there. Create it with `cascade topics apply`."

@@ -24,6 +24,7 @@ from pipeline.gateway.reasons import GatewayReason
 from pipeline.gateway.venue import VenueOrder
 from pipeline.packets.models import ChildOrder, ExecutionPlan, OrderEvent
 from pipeline.packets.vocabulary import FlowState, OrderEventKind, OutcomeKind, Side, Verdict
+from pipeline.stages.plans import orders_of
 
 __all__ = [
     "Conditions",
@@ -62,12 +63,14 @@ class Conditions:
         trading: Whether the trading state is known, current, and allows orders.
         sandbox: Whether this gateway must not touch the venue at all.
         barred: Why this order may not be sent although others may; None where it may.
+        unsigned: Whether the plan must be signed and is not, by a key that counts.
     """
 
     now: int
     trading: bool
     sandbox: bool = False
     barred: GatewayReason | None = None
+    unsigned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ def needs_record(plan: ExecutionPlan) -> bool:
     True where it has orders to send, and where risk approved it or reserved for it, so that risk
     gets the reservation back. Everything else ended for good in execution's own log.
     """
-    if _orders(plan):
+    if orders_of(plan):
         return True
     return plan.risk is not None and (plan.risk.reserved > 0.0 or plan.risk.verdict in _APPROVED)
 
@@ -232,7 +235,7 @@ def next_steps(
         return (Finish(None, end),)
     steps = (
         _next_step(plan, order, progress, conditions, epoch=epoch, attempted=attempted)
-        for order in _orders(plan)
+        for order in orders_of(plan)
         if order.client_order_id not in progress.results
     )
     return tuple(step for step in steps if step is not None)
@@ -241,10 +244,10 @@ def next_steps(
 def barrier(plan: ExecutionPlan, order: ChildOrder, conditions: Conditions) -> Result | None:
     """Return how a child order ends unsent under these conditions; None where it may be sent.
 
-    In order: a defect of the order against what risk approved, the sandbox, the trading state,
-    what bars this order alone, the deadline.
+    In order: the plan's signature, a defect of the order against what risk approved, the sandbox,
+    the trading state, what bars this order alone, the deadline.
     """
-    if reason := _refusal(plan, order):
+    if reason := GatewayReason.UNSIGNED if conditions.unsigned else _refusal(plan, order):
         return Result(OrderEventKind.REJECTED, (reason,))
     if conditions.sandbox:
         return Result(OrderEventKind.REJECTED, (GatewayReason.SANDBOX,))
@@ -272,16 +275,9 @@ def venue_order(plan: ExecutionPlan, order: ChildOrder) -> VenueOrder:
     )
 
 
-def _orders(plan: ExecutionPlan) -> tuple[ChildOrder, ...]:
-    outcome = plan.envelope.outcome
-    if outcome is None or outcome.kind is not OutcomeKind.EXECUTED or plan.execution is None:
-        return ()
-    return plan.execution.orders
-
-
 def _end_without_orders(plan: ExecutionPlan) -> Result | None:
     """Return how a flow ends as a whole: none of its orders, if it has any, can be sent."""
-    orders = _orders(plan)
+    orders = orders_of(plan)
     names = {order.client_order_id for order in orders}
     if len(names) < len(orders):
         return Result(OrderEventKind.REJECTED, (GatewayReason.DUPLICATE_ORDER_ID,))
@@ -340,5 +336,5 @@ def _refusal(plan: ExecutionPlan, order: ChildOrder) -> GatewayReason | None:
 
 def _ordered_through(plan: ExecutionPlan, order: ChildOrder) -> float:
     """Return the units of this child order and all before it: together they fit, or it does not."""
-    orders = _orders(plan)
+    orders = orders_of(plan)
     return math.fsum(child.quantity for child in orders[: orders.index(order) + 1])

@@ -22,6 +22,7 @@ from pipeline.errors import OwnershipLost
 from pipeline.gateway import dealing, order_events, orders
 from pipeline.gateway.cursor import PlanCursor
 from pipeline.gateway.orders import Conditions, FlowProgress, Result
+from pipeline.gateway.plan_check import PlanCheck
 from pipeline.gateway.reasons import GatewayReason
 from pipeline.gateway.reconciliation import Reconciliation
 from pipeline.gateway.state import ends_flow
@@ -59,6 +60,7 @@ class _Flow:
     offset: int
     progress: FlowProgress
     attempted: set[str] = field(default_factory=set)
+    unsigned: bool = False
 
 
 class Gateway:
@@ -69,19 +71,26 @@ class Gateway:
         control: Says whether trading is on; asked before each order.
         venue: Where orders go.
         settings: Settings.
+        check: Checks the signature of each plan with orders; None where nothing need be signed.
     """
 
     def __init__(
-        self, host: LogHost, control: ControlReader, venue: Venue, settings: Settings
+        self,
+        host: LogHost,
+        control: ControlReader,
+        venue: Venue,
+        settings: Settings,
+        check: PlanCheck | None = None,
     ) -> None:
         self._host = host
         self._control = control
         self._venue = venue
         self._settings = settings
+        self._check = check
         self._calls = ThreadPoolExecutor(_VENUE_CALLS, thread_name_prefix="venue")
         self._generation = -1
         self._cursors: dict[TopicAndPartition, PlanCursor] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._reconciliation = Reconciliation(settings.account)
         self._compared = asyncio.Event()
@@ -147,9 +156,14 @@ class Gateway:
             cursor.finish(offset)
             return
         progress = ownership.state.progress(plan.envelope.flow_id)
-        task = asyncio.create_task(self._run(_Flow(ownership, plan, where, offset, progress)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        unsigned = self._check is not None and not self._check.passes(message, plan)
+        if unsigned and (progress.ended or plan.envelope.flow_id in self._tasks.values()):
+            cursor.finish(offset)  # a forgery must not end a flow that is under way
+            return
+        flow = _Flow(ownership, plan, where, offset, progress, unsigned=unsigned)
+        task = asyncio.create_task(self._run(flow))
+        self._tasks[task] = plan.envelope.flow_id
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     # -- agreement with the venue --------------------------------------------------------------
 
@@ -245,8 +259,10 @@ class Gateway:
             # Under the event clock a plan's delays are over at once.
             children = flow.plan.execution.orders if flow.plan.execution else ()
             delay_us = max((child.delay_ms for child in children), default=0) * 1000
-            return Conditions(flow.plan.journal.now + delay_us, trading, barred=barred)
-        return Conditions(self._host.clock.now_us(), trading, barred=barred)
+            now = flow.plan.journal.now + delay_us
+        else:
+            now = self._host.clock.now_us()
+        return Conditions(now, trading, barred=barred, unsigned=flow.unsigned)
 
     async def _announce(self, flow: _Flow, children: list[ChildOrder]) -> None:
         """Write SUBMITTING for each child order, and wait until all are read back."""

@@ -33,7 +33,7 @@ class ControlHistory:
         self._views = {NONE: machine.view(current=True)}
         self.entries = tuple(entries)
         for entry in self.entries:
-            machine.apply(entry.command, entry.epoch, entry.appended_at)
+            machine.take(entry)
             self._views[machine.epoch] = machine.view(current=True)
         self.refused = dict(machine.refused)
         self._self_halted: dict[int, ControlView] = {}

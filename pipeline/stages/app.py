@@ -26,6 +26,7 @@ from pipeline.control.writer import ControlWriter
 from pipeline.coordination.vocabulary import Role
 from pipeline.errors import PipelineError
 from pipeline.events import EventBus
+from pipeline.keys import Signer
 from pipeline.packets.events import Alert, ControlCommand, PerformanceAlert
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
@@ -36,6 +37,7 @@ from pipeline.stages.engine import StageEngine
 from pipeline.stages.fencing import FencedLogic
 from pipeline.stages.gate import ControlGate
 from pipeline.stages.overload import Throughput
+from pipeline.stages.plans import PlanSigner
 from pipeline.stages.progress import ProgressReader
 from pipeline.stages.routes import ROUTES
 from pipeline.stages.yielding import yield_to_registered
@@ -135,9 +137,11 @@ def stage_app(
     app.host = make_host(settings, route.spec, viewed, WallClock())
     sheds = route.spec.first and settings.overload == "shed"
     throughput = Throughput() if sheds else None
+    signer = _plan_signer(app, stage)
     engine = StageEngine(
-        route, FencedLogic(viewed), app.host, app.control, settings, throughput=throughput
-    )
+        route, FencedLogic(viewed), app.host, app.control, settings, throughput=throughput,
+        signer=signer,
+    )  # fmt: skip
     app.breaker = engine.breaker
     serve(app, f"{stage}_rounds", engine.work_off, partial(_tripped, app, viewed), engine.breaker)
     app.peer = StagePeer(
@@ -147,6 +151,22 @@ def stage_app(
     if throughput is not None:
         _follow_progress(app, stage, throughput)
     return app
+
+
+def _plan_signer(app: LogApp, stage: str) -> PlanSigner | None:
+    """Return what signs order plans, where they are signed; without a key the worker ends."""
+    signer = Signer.of(app.cascade) if stage == "execution" else None
+    if signer is None:
+        return None
+    plans = PlanSigner(signer, app.cascade.topic(app.host.spec.log))
+    check_rights = app.host.admission
+
+    def admission() -> None:
+        plans.check()
+        check_rights()
+
+    app.host.admission = admission
+    return plans
 
 
 def serve(

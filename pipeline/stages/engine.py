@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from pipeline.control.state import ControlView
 from pipeline.errors import OwnershipLost, spelled
+from pipeline.keys.signing import Headers
 from pipeline.packets.models import Envelope
 from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.policies.breaker import Breaker
@@ -31,6 +32,7 @@ from pipeline.stages.dead_letters import dead_letter
 from pipeline.stages.fates import Fate
 from pipeline.stages.intake import Intake
 from pipeline.stages.overload import Throughput
+from pipeline.stages.plans import PlanSigner
 from pipeline.stages.records import RecordWriter
 from pipeline.stages.routes import Route
 from pipeline.stages.shedding import runs, shed, stretches
@@ -59,6 +61,7 @@ class _Batch:
     started: int
     control: ControlView
     records: list[tuple[bytes | None, bytes]] = field(default_factory=list)
+    headers: dict[int, Headers] = field(default_factory=dict)
     dead: list[tuple[str, bytes | None, bytes | None, list[Any]]] = field(default_factory=list)
     failure: Exception | None = None
 
@@ -74,6 +77,7 @@ class StageEngine:
         settings: Settings.
         jitter: Randomness of the pauses between retries.
         throughput: What the pipeline carries; where there is one, this stage sheds by it.
+        signer: Signs the order plans among the records; None where nothing is signed.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class StageEngine:
         settings: Settings,
         jitter: random.Random | None = None,
         throughput: Throughput | None = None,
+        signer: PlanSigner | None = None,
     ) -> None:
         self._route = route
         self._logic = logic
@@ -98,6 +103,7 @@ class StageEngine:
         self._jitter = jitter or random.Random()
         # By the event clock nothing is late, so that a run can be repeated.
         self._throughput = throughput if settings.clock == "wall" else None
+        self._signer = signer
         self._most_in_run = max(1, settings.record_max_bytes // _RUN_PACKET_BYTES)
         self.breaker = Breaker(*settings.breaker(route.stage))
 
@@ -254,6 +260,8 @@ class StageEngine:
                 raise _Bug(
                     f"Expected {self._route.stage} to fold its record, was: {error!r}"
                 ) from error
+            if self._signer and (headers := self._signer.headers(record, value)):
+                batch.headers[len(batch.records)] = headers
             batch.records.append((_key(record, each), value))
             self._note_dead(batch, each, record)
         ownership.positions[where].fold(each.offset, position)
@@ -292,7 +300,7 @@ class StageEngine:
             for topic, letters in by_topic.items():
                 await self._host.produce_confirmed(topic, letters)
         if batch.records:
-            self._host.write(batch.ownership, batch.records)
+            self._host.write(batch.ownership, batch.records, batch.headers)
 
 
 class _Bug(Exception):

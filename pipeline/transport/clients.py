@@ -6,6 +6,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from pipeline.access import denial
 from pipeline.errors import BrokerUnavailable, PositionLost
 from pipeline.settings import Settings
 
@@ -104,6 +105,7 @@ def drain(
     Raises:
         PositionLost: If a position to read from is out of the log's range.
         BrokerUnavailable: If the topic or its data cannot be read for good.
+        AccessDenied: If the broker refuses to have it read.
     """
     first = consumer.poll(timeout_s)
     if first is None:
@@ -127,6 +129,8 @@ def _valid(messages: Iterable[Message]) -> Iterable[Message]:
             )
         elif error.fatal():
             raise BrokerUnavailable(f"Expected a readable log, was: {error.str()}")
+        elif refusal := denial(error, "READ", str(message.topic()), "of this process"):
+            raise refusal
         else:
             _logger.debug("kafka consumer: %s", error)
 
@@ -152,6 +156,8 @@ def watermarks(consumer: Consumer, topic: str, partition: int, timeout_s: float)
             TopicPartition(topic, partition), timeout=timeout_s, cached=False
         )
     except KafkaException as error:
+        if refusal := denial(error.args[0], "DESCRIBE", topic, "of this process"):
+            raise refusal from error
         raise BrokerUnavailable(
             f"Expected offsets of {topic}[{partition}], was: {error}"
         ) from error

@@ -11,19 +11,23 @@ import contextlib
 import logging
 import random
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from pipeline.access import denial
 from pipeline.clock import Clock
 from pipeline.errors import (
     BrokerUnavailable,
     OwnershipLost,
     PipelineError,
 )
+from pipeline.keys.signing import Headers
 from pipeline.settings import Settings, build_hash
 from pipeline.transport import snapshots
+from pipeline.transport.admission import check_rights
 from pipeline.transport.clients import log_producer
 from pipeline.transport.journal import (
     Fold,
@@ -38,7 +42,7 @@ from pipeline.transport.pump import InputPump
 from pipeline.transport.rounds import RoundQueue, TopicAndPartition
 from pipeline.transport.tail import LogTail, TailEvents
 
-__all__ = ["LogHost"]
+__all__ = ["NO_HEADERS", "LogHost"]
 
 _logger = logging.getLogger(__name__)
 _TICK_S = 0.05
@@ -49,6 +53,8 @@ _REVOKE_FLUSH_S = 2.0
 _RENEW_S = 42 * 3600.0
 # The broker's limit decides, not the client's: a dead letter is larger than its original.
 _SIDE_MAX_BYTES = 16_000_000
+NO_HEADERS: Mapping[int, Headers] = {}
+"""The headers of records that have none."""
 
 
 def _nobody_asked(error: BaseException) -> None:
@@ -65,6 +71,10 @@ class LogHost:
         clock: Clock.
         prompt: Whether read-back is waited for before effects outside Kafka.
         jitter: Randomness of the pauses before taking over again.
+
+    Attributes:
+        admission: Asked on a thread before the group is joined; what it raises ends the worker,
+            unless it says that the broker is not to be had just now.
     """
 
     _pump_class: type[InputPump] = InputPump
@@ -88,6 +98,7 @@ class LogHost:
         self.owned: dict[int, Ownership] = {}
         self.generation = 0
         self.take_overs = 0
+        self.admission: Callable[[], None] = partial(check_rights, settings, spec)
         self._prompt = prompt
         self._jitter = jitter or random.Random()
         self._owning: asyncio.Task[None] | None = None
@@ -174,6 +185,7 @@ class LogHost:
     async def _join(self) -> None:
         while True:
             try:
+                await asyncio.to_thread(self.admission)
                 await asyncio.wrap_future(self.tail.check_layout())
             except BrokerUnavailable as error:
                 _logger.warning("broker_unavailable stage=%s why=%s", self.spec.stage, error)
@@ -285,25 +297,54 @@ class LogHost:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+    def write(
+        self,
+        ownership: Ownership,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Mapping[int, Headers] = NO_HEADERS,
+    ) -> None:
         """Hand (key, value) pairs of the log to the producer.
 
         Their log sequences end at `ownership.sequence`.
+
+        Args:
+            ownership: The ownership that they were made under.
+            records: The pairs.
+            headers: Headers of some of them, by index.
 
         Raises:
             OwnershipLost: If this ownership has ended, or the producer's queue is full.
         """
         if self.owned.get(ownership.partition) is not ownership or self.producer is None:
             raise OwnershipLost(f"Expected to own {self.spec.log}[{ownership.partition}]")
-        topic = self.settings.topic(self.spec.log)
-        messages = [{"key": key, "value": value} for key, value in records]
-        queued = self.producer.produce_batch(
-            topic, messages, partition=ownership.partition, on_delivery=self._delivered
-        )
-        if queued != len(messages):
+        if self._hand_over(self.producer, ownership.partition, records, headers) != len(records):
             self.lose("the producer's queue is full")
             raise OwnershipLost("Expected room in the producer's queue, was full")
-        ownership.written(len(messages))
+        ownership.written(len(records))
+
+    def _hand_over(
+        self,
+        producer: Producer,
+        partition: int,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Mapping[int, Headers],
+    ) -> int:
+        """Hand records to a producer, and return how many it took."""
+        topic = self.settings.topic(self.spec.log)
+        if not headers:
+            messages = [{"key": key, "value": value} for key, value in records]
+            return producer.produce_batch(
+                topic, messages, partition=partition, on_delivery=self._delivered
+            )
+        taken = 0
+        with contextlib.suppress(BufferError):
+            for key, value in records:  # a batch takes no headers
+                producer.produce(
+                    topic, value, key, partition=partition, on_delivery=self._delivered,
+                    headers=headers.get(taken),
+                )  # fmt: skip
+                taken += 1
+        return taken
 
     async def produce_confirmed(
         self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, list[Any]]]
@@ -371,8 +412,12 @@ class LogHost:
         await future
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None and error.code() != KafkaError._PURGE_QUEUE:  # noqa: SLF001  # spelled so
-            self.lose(f"a delivery failed: {error.str()}")
+        if error is None or error.code() == KafkaError._PURGE_QUEUE:  # noqa: SLF001  # spelled so
+            return
+        self.lose(f"a delivery failed: {error.str()}")
+        topic = self.settings.topic(self.spec.log)
+        if refusal := denial(error, "WRITE", topic, self.settings.principal):
+            self._on_fatal(refusal)  # no take-over mends that
 
     # -- what the tail tells -------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Message, TopicPartition
@@ -19,10 +19,11 @@ from msgspec import Struct
 
 from pipeline.cascade.manager.following import partitions_of
 from pipeline.errors import BrokerUnavailable, PipelineError
+from pipeline.keys.signing import Headers
 from pipeline.packets.codec import decode, is_marker, journal_head
 from pipeline.settings import Settings
 from pipeline.transport.clients import drain, log_consumer, offset_of, partition_of, watermarks
-from pipeline.transport.host import LogHost
+from pipeline.transport.host import NO_HEADERS, LogHost
 from pipeline.transport.journal import Ownership
 from pipeline.transport.log import LogReader, Position
 
@@ -68,12 +69,17 @@ class ObservedHost(LogHost):
         super().__init__(*args, **kwargs)
         self.emissions = Emissions()
 
-    def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+    def write(
+        self,
+        ownership: Ownership,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Mapping[int, Headers] = NO_HEADERS,
+    ) -> None:
         """Hand records to the producer; see `LogHost.write`."""
         first = ownership.sequence - len(records) + 1
         last = ownership.sequence
         self.emissions.note(ownership.partition, ownership.epoch, first, last)
-        super().write(ownership, records)
+        super().write(ownership, records, headers)
 
 
 class EmissionReader:

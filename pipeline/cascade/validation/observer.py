@@ -133,7 +133,7 @@ class ClusterObserver:
                     f"Expected the control log up to {end}, was {self._control.next_epoch}"
                 )
             command = entry.command
-            self._machine.apply(command, entry.epoch, entry.appended_at)
+            self._machine.take(entry)
             kind, author = (None, "") if command is None else (command.kind, command.author)
             self._commands.append(CommandSeen(entry.epoch, kind, author, entry.appended_at))
 

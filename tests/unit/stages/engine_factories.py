@@ -1,6 +1,6 @@
 """Hand-written stand-ins for what surrounds the engine: messages, a host, a stage's decisions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -157,12 +157,19 @@ class FakeHost:
         self.build = "build"
         self.steps: list[str] = []
         self.log: list[tuple[bytes | None, bytes]] = []
+        self.headers: dict[int, Any] = {}
         self.dead: list[tuple[str, bytes | None, bytes | None, dict[str, bytes]]] = []
         self.losses: list[str] = []
         self.takes_dead_letters = True
 
-    def write(self, ownership: Ownership, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+    def write(
+        self,
+        ownership: Ownership,
+        records: Sequence[tuple[bytes | None, bytes]],
+        headers: Mapping[int, Any],
+    ) -> None:
         self.steps.append("records")
+        self.headers.update({len(self.log) + index: each for index, each in headers.items()})
         self.log.extend(records)
 
     async def produce_confirmed(self, topic: str, records: Sequence[Any]) -> None:
