@@ -20,6 +20,7 @@ _COMMANDS = {
     "dlq": ("pipeline.cli.dlq:command", "List and inspect dead letters."),
     "emergency": ("pipeline.cli.emergency:command", "Declare, show and resolve emergencies."),
     "flow": ("pipeline.cli.flow:command", "Show a flow from market data to fill."),
+    "keys": ("pipeline.cli.keys:command", "Make, list, rotate and revoke signing keys."),
     "metrics": ("pipeline.cli.metrics:command", "Say how fast the cascade is."),
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
     "replay": ("pipeline.cli.replay:command", "Run the past through the same code again."),

@@ -28,15 +28,17 @@ def status(as_json: bool) -> None:
     if held:
         state = strictest(state, latched.trading_state)
         reason = reason or f"latched on this machine: {latched.reason}"
+    signed = settings.keys is not None
     lines = [f"{state} at epoch {machine.epoch}" + (f": {reason}" if reason else "")]
     say(
         as_json,
-        "\n".join([*lines, *_ways_out(machine, latched, held=held)]),
+        "\n".join([*lines, *_ways_out(machine, latched, held=held), *_forgeries(machine, signed)]),
         trading_state=state.value,
         epoch=machine.epoch,
         halt_epoch=machine.halt_epoch,
         reduce_epoch=machine.reduce_epoch,
         reason=reason,
+        signed=signed,
         fences=[_described(each) for each in machine.fences.standing],
         trips=[_described(each) for each in machine.trips.standing],
         latch={
@@ -48,6 +50,19 @@ def status(as_json: bool) -> None:
             "holds": held,
         },
     )
+
+
+def _forgeries(machine: TradingStateMachine, signed: bool) -> list[str]:
+    """Say what commands are worth without a signature, and how many were refused."""
+    if not signed:
+        return [
+            (
+                "commands and plans are not signed: whoever may write to the topics gives them;"
+                " `cascade keys new` and CASCADE_KEYS change that"
+            )
+        ]
+    count = len(machine.refused)
+    return [f"commands and plans must be signed; {count} refused so far"] if count else []
 
 
 def _ways_out(machine: TradingStateMachine, latched: Latched, *, held: bool) -> list[str]:

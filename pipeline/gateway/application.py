@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.clock import WallClock
+from pipeline.control.security_log import SecurityLog
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
+from pipeline.gateway.plan_check import PlanCheck
+from pipeline.gateway.refusals import Refusals
 from pipeline.gateway.state import GatewayFold
 from pipeline.gateway.venue import Venue
 from pipeline.gateway.worker import GATEWAY_LOG, Gateway
+from pipeline.keys import Verifier
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.app import LogApp, log_app, serve
 from pipeline.transport.host import LogHost
@@ -34,7 +38,11 @@ def gateway_app(venue: Venue | None = None, settings: Settings | None = None) ->
         venue = PaperVenue(paper_file(settings), PaperBehaviour.parse(settings.paper))
     app = log_app(settings, GATEWAY_LOG)
     app.host = LogHost(settings, GATEWAY_LOG, GatewayFold(), WallClock(), prompt=True)
-    gateway = Gateway(app.host, app.control, venue, settings)
+    refusals = Refusals(SecurityLog(settings), app.bus, app.host.clock)
+    verifier = Verifier.of(settings)
+    check = None if verifier is None else PlanCheck(verifier, app.host.clock, refusals.plan)
+    app.control.watch(refusals.command)
+    gateway = Gateway(app.host, app.control, venue, settings, check)
     serve(app, "gateway_rounds", gateway.work_off, gateway.broken)
 
     @app.task

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from pipeline.control.fences import NO_FENCES, Fences
 from pipeline.control.state import ControlView, TradingState
 from pipeline.errors import OwnershipLost
+from pipeline.gateway.plan_check import PlanCheck
 from pipeline.gateway.reasons import GatewayReason
 from pipeline.gateway.state import GatewayFold
 from pipeline.gateway.venue import (
@@ -132,11 +133,17 @@ class FakeControl:
 class Owner:
     """A gateway that owns the fills log."""
 
-    def __init__(self, log: list[OrderEvent], venue: FakeVenue, epoch: int = 1) -> None:
+    def __init__(
+        self,
+        log: list[OrderEvent],
+        venue: FakeVenue,
+        epoch: int = 1,
+        check: PlanCheck | None = None,
+    ) -> None:
         self.host = FakeHost(log, epoch)
         self.control = FakeControl()
         self.gateway = Gateway(
-            cast(Any, self.host), cast(Any, self.control), venue, load_settings(broker=None)
+            cast(Any, self.host), cast(Any, self.control), venue, load_settings(broker=None), check
         )
 
     @property
@@ -146,7 +153,10 @@ class Owner:
 
     async def read(self, *values: bytes, start: int = 0) -> None:
         """Take a round of the execution log."""
-        found = [FakeMessage(v, start + n, PLANS[0]) for n, v in enumerate(values)]
+        await self.take(*(FakeMessage(v, start + n, PLANS[0]) for n, v in enumerate(values)))
+
+    async def take(self, *found: FakeMessage) -> None:
+        """Take a round of records."""
         records = {PLANS: [cast(Message, each) for each in found]}
         await self.gateway.work_off(Round(records, PLANNED_AT, self.host.generation))
 

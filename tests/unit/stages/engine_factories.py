@@ -36,6 +36,7 @@ class FakeMessage:
     topic_: str = MARKET
     partition_: int = 0
     key_: bytes | None = b"key"
+    headers_: Any = None
 
     def value(self) -> bytes | None:
         return self.value_
@@ -51,6 +52,9 @@ class FakeMessage:
 
     def key(self) -> bytes | None:
         return self.key_
+
+    def headers(self) -> Any:
+        return self.headers_
 
     def timestamp(self) -> tuple[int, int]:
         return 1, NOW // 1000
