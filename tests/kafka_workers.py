@@ -57,9 +57,12 @@ class Worker:
         module: Module of the app.
         settings: What the worker is told.
         number: Tells the logs of several workers apart.
+        code: Folder of the checkout whose code it runs; None: this one.
     """
 
-    def __init__(self, module: str, settings: Settings, number: int) -> None:
+    def __init__(
+        self, module: str, settings: Settings, number: int, code: Path | None = None
+    ) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         self.module = module
         self.log_file: Path = settings.home / f"{module}-{number}.log"
@@ -67,6 +70,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "faust", "-A", module, "worker", "-l", "info"],
                 env=child_environment(settings, os.environ),
+                cwd=code,  # what lies there goes before what is installed
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

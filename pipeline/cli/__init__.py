@@ -28,6 +28,7 @@ _COMMANDS = {
     "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
     "status": ("pipeline.cli.status:command", "Say how the cascade is."),
     "topics": ("pipeline.cli.topics:command", "Create and check the topics."),
+    "versions": ("pipeline.cli.versions:command", "Show what each worker runs."),
     "validate": ("pipeline.cli.validate:command", "Run all rules over the cascade."),
 }
 

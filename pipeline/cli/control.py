@@ -145,7 +145,7 @@ def reduce(order: Order) -> None:
 @click.argument("what")
 @common
 def reset(order: Order, what: str) -> None:
-    """Reset WHAT has tripped: throttle or reconciliation, or one as throttle:SYMBOL.
+    """Reset WHAT has tripped: throttle, reconciliation or versions, or one as throttle:SYMBOL.
 
     Only for authors who may resume; a halt that stands beside is lifted by `resume`.
     """

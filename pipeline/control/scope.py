@@ -9,6 +9,7 @@
 | `source:market` | where packets come from: they end as rejected, their bars do not count |
 | `throttle:IBM` | the repeat-order throttle of an instrument, which trips; nothing to isolate |
 | `reconciliation:main` | agreement with the venue over an account, likewise |
+| `versions:tactical` | agreement of a stage's workers on settings and policy, likewise |
 """
 
 from dataclasses import dataclass
@@ -39,9 +40,10 @@ class ScopeKind(StrEnum):
     SOURCE = "source"
     THROTTLE = "throttle"
     RECONCILIATION = "reconciliation"
+    VERSIONS = "versions"
 
 
-_NAMES = {ScopeKind.STAGE: STAGES, ScopeKind.POLICY: POLICIES}
+_NAMES = {ScopeKind.STAGE: STAGES, ScopeKind.POLICY: POLICIES, ScopeKind.VERSIONS: STAGES}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
 |---|---|---|
 | `throttle:SYMBOL` | risk | one approval more in one direction than the throttle lets through |
 | `reconciliation:ACCOUNT` | gateway | the venue says of an order what the log rules out |
+| `versions:STAGE` | execution | a stage's workers differ in settings or policy for too long |
 
 A TRIP may be raised by anybody; a RESET of the same scope, by somebody who may resume, takes it
 down. No RESUME does: a halt and a trip are lifted one by one, each by its name.
@@ -19,7 +20,7 @@ from pipeline.packets.events import ControlCommand, ControlKind
 
 __all__ = ["NO_TRIPS", "TRIP_KINDS", "Trip", "TripBook", "Trips"]
 
-TRIP_KINDS = (ScopeKind.THROTTLE, ScopeKind.RECONCILIATION)
+TRIP_KINDS = (ScopeKind.THROTTLE, ScopeKind.RECONCILIATION, ScopeKind.VERSIONS)
 """What can trip."""
 
 _NONE = -1

@@ -28,7 +28,7 @@ class Tripped:
     """Something that has tripped and was not reset since.
 
     Attributes:
-        scope: What, as `throttle:SYMBOL` or `reconciliation:ACCOUNT`.
+        scope: What, as `throttle:SYMBOL`; see `pipeline.control.trips`.
         reason: Why, for people.
     """
 

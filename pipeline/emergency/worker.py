@@ -17,6 +17,7 @@ from pipeline import __version__
 from pipeline.clock import Clock, WallClock
 from pipeline.coordination.service import CoordinationService
 from pipeline.coordination.systems import LocalSystem, Vitals
+from pipeline.coordination.versions import versions_of
 from pipeline.coordination.vocabulary import Role
 from pipeline.emergency.commands import Commander
 from pipeline.emergency.contacts import ContactBook
@@ -109,6 +110,7 @@ class EmergencyWorker:
                 "Emergency worker",
                 role=Role.WORKER,
                 capabilities=("detection", "recovery"),
+                configuration=versions_of(settings, clock.now_us()).announced(),
                 version=__version__,
                 vitals=self._vitals,
             )

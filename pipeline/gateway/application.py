@@ -4,8 +4,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline import __version__
 from pipeline.clock import WallClock
 from pipeline.control.security_log import SecurityLog
+from pipeline.coordination.systems import LocalSystem
+from pipeline.coordination.versions import versions_of
+from pipeline.coordination.vocabulary import Role
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
 from pipeline.gateway.plan_check import PlanCheck
 from pipeline.gateway.refusals import Refusals
@@ -14,7 +18,8 @@ from pipeline.gateway.venue import Venue
 from pipeline.gateway.worker import GATEWAY_LOG, Gateway
 from pipeline.keys import Verifier
 from pipeline.settings import Settings, load_settings
-from pipeline.stages.app import LogApp, log_app, serve
+from pipeline.stages.app import LogApp, coordinate, log_app, serve
+from pipeline.stages.coordinated import WorkerPeer
 from pipeline.transport.host import LogHost
 
 __all__ = ["gateway_app", "paper_file"]
@@ -44,6 +49,19 @@ def gateway_app(venue: Venue | None = None, settings: Settings | None = None) ->
     app.control.watch(refusals.command)
     gateway = Gateway(app.host, app.control, venue, settings, check)
     serve(app, "gateway_rounds", gateway.work_off, gateway.broken)
+    system = LocalSystem(
+        GATEWAY_LOG.stage,
+        "Gateway",
+        role=Role.WORKER,
+        configuration={
+            "worker": app.host.owner,
+            "build": app.host.build,
+            **versions_of(settings, app.host.clock.now_us()).announced(),
+        },
+        version=__version__,
+    )
+    app.peer = WorkerPeer(system, settings, app.bus, app.host.clock)
+    coordinate(app)
 
     @app.task
     async def _compare(_: Any) -> None:

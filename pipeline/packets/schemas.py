@@ -5,6 +5,7 @@ A packet on the wire names its schema by the 8-byte fingerprint of Avro's single
 schema that packets were ever written with, so that a log of last year is still readable.
 """
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from fastavro.schema import fingerprint, load_schema, to_parsing_canonical_form
 from pipeline.errors import ConfigurationError
 from pipeline.resources import resource
 
-__all__ = ["NAMESPACE", "current", "fingerprint_of", "history", "names"]
+__all__ = ["NAMESPACE", "current", "fingerprint_of", "history", "names", "set_hash"]
 
 NAMESPACE = "cascade"
 
@@ -43,6 +44,13 @@ def current(name: str) -> Any:
     if not path.exists():
         raise ConfigurationError(f"Expected a schema at {path}, was no file")
     return load_schema(str(path))
+
+
+@cache
+def set_hash() -> str:
+    """Return 16 hexadecimal digits that change with any of the current schemas."""
+    prints = (f"{name}={fingerprint_of(current(name)).hex()}" for name in names())
+    return hashlib.sha256(" ".join(prints).encode()).hexdigest()[:16]
 
 
 @cache

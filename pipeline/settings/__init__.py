@@ -7,7 +7,7 @@ components have the section's own prefix: `COORDINATION_*`, `PERFORMANCE_*`, `VA
 no limit.
 """
 
-from pipeline.settings.build import build_hash, sources_in
+from pipeline.settings.build import build_hash, code_hash, settings_hash, sources_in
 from pipeline.settings.components import (
     CoordinationSettings,
     DetectionSettings,
@@ -39,11 +39,13 @@ __all__ = [
     "Stages",
     "ValidationSettings",
     "build_hash",
+    "code_hash",
     "describe",
     "flags_in_force",
     "load_settings",
     "nested_variables",
     "parse_flags",
+    "settings_hash",
     "sources_in",
     "without_nested",
     "without_secrets",

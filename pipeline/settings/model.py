@@ -101,6 +101,8 @@ class Settings(BaseSettings):
         control_echo_timeout_s: Without a sign of the broker for this long: HALTED.
         control_authors: Who may bootstrap and resume; with commas between in the environment. A
             name is a claim: who can write to the control log at all is for the broker's ACLs.
+        upgrade_window_s: How long workers of one stage may differ in settings or policy, as while
+            they are replaced one by one; after that execution is halted.
         topic_profile: Profile of `topics.yaml` that topics are created with.
         acl_principal: Who a role is to the broker's authorizer; `{role}` becomes the role's name,
             behind the namespace where there is one: `User:{role}`, `User:CN={role},O=Desk`.
@@ -164,6 +166,7 @@ class Settings(BaseSettings):
     initial_equity: Annotated[float, Field(gt=0.0, le=1e15, allow_inf_nan=False)] = 1_000_000.0
     control_echo_timeout_s: Seconds = 2.0
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
+    upgrade_window_s: Seconds = 600.0
     topic_profile: str = "dev"
     acl_principal: Annotated[str, Field(pattern=r"^[A-Za-z]+:[^*]*\{role\}[^*]*$")] = "User:{role}"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

@@ -23,6 +23,7 @@ from pipeline.control.out_of_band import out_of_band
 from pipeline.control.reader import ControlReader
 from pipeline.control.tripwire import Tripped, Tripwire
 from pipeline.control.writer import ControlWriter
+from pipeline.coordination.versions import VersionWatch
 from pipeline.coordination.vocabulary import Role
 from pipeline.errors import PipelineError
 from pipeline.events import EventBus
@@ -32,7 +33,7 @@ from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
 from pipeline.stages.acknowledging import Acknowledger
 from pipeline.stages.contract import StageLogic
-from pipeline.stages.coordinated import StagePeer, ViewedLogic
+from pipeline.stages.coordinated import StagePeer, ViewedLogic, WorkerPeer
 from pipeline.stages.engine import StageEngine
 from pipeline.stages.fencing import FencedLogic
 from pipeline.stages.gate import ControlGate
@@ -40,18 +41,20 @@ from pipeline.stages.overload import Throughput
 from pipeline.stages.plans import PlanSigner
 from pipeline.stages.progress import ProgressReader
 from pipeline.stages.routes import ROUTES
+from pipeline.stages.versions import stage_versions, watch_of
 from pipeline.stages.yielding import yield_to_registered
 from pipeline.transport.faust_consumer import RoundConsumer
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import LogSpec
 from pipeline.transport.rounds import RoundQueue
 
-__all__ = ["LogApp", "log_app", "stage_app"]
+__all__ = ["LogApp", "coordinate", "log_app", "serve", "stage_app"]
 
 
 _ALERTS = "cascade.alerts"
 _GC_ALLOCATIONS = 50_000
 _SWITCH_S = 0.001
+_WATCHING = "execution"
 
 
 class _NoWeb(BootStrategy):
@@ -69,7 +72,7 @@ class LogApp(faust.App):
     control: ControlReader
     cascade: Settings
     bus: EventBus
-    peer: StagePeer
+    peer: WorkerPeer
     breaker: Breaker
 
     def _create_directories(self) -> None:
@@ -143,11 +146,15 @@ def stage_app(
         signer=signer,
     )  # fmt: skip
     app.breaker = engine.breaker
-    serve(app, f"{stage}_rounds", engine.work_off, partial(_tripped, app, viewed), engine.breaker)
+    clock = app.host.clock
+    versions = stage_versions(settings, logic, clock.now_us())
     app.peer = StagePeer(
-        stage, viewed, app.host, app.control.view, settings, app.bus, app.host.clock, role
+        stage, viewed, app.host, app.control.view, settings, app.bus, clock, versions, role
     )
-    _coordinate(app)
+    watch = _watch(app) if stage == _WATCHING else None
+    tripped = partial(_tripped, app, viewed, watch)
+    serve(app, f"{stage}_rounds", engine.work_off, tripped, engine.breaker)
+    coordinate(app)
     if throughput is not None:
         _follow_progress(app, stage, throughput)
     return app
@@ -227,8 +234,18 @@ def serve(
         await Tripwire(stage, tripped, app.control.view, partial(_issue, app), clock).watch()
 
 
-def _tripped(app: LogApp, logic: ViewedLogic) -> Iterator[Tripped]:
+def _watch(app: LogApp) -> VersionWatch:
+    """Have the versions of all workers watched while the app runs."""
+    epoch = lambda: app.control.view().epoch  # noqa: E731  # one line says it
+    watch = watch_of(app.peer.members, app.host, epoch, app.bus)
+    app.peer.watch(watch.look)
+    return watch
+
+
+def _tripped(app: LogApp, logic: ViewedLogic, watch: VersionWatch | None) -> Iterator[Tripped]:
     trips = app.control.view().trips
+    if watch is not None:
+        yield from watch.tripped(trips)
     for ownership in list(app.host.owned.values()):
         yield from logic.tripped(ownership.state, trips)
 
@@ -247,13 +264,13 @@ def _issue(app: LogApp, command: ControlCommand) -> int:
     return epoch
 
 
-def _coordinate(app: LogApp) -> None:
-    """Announce the stage while the app runs."""
+def coordinate(app: LogApp) -> None:
+    """Announce the app's peer while the app runs; a built-in stage yields to a registered one."""
 
     @app.task
     async def _announce(app: Any) -> None:
         app.peer.start()
-        if app.peer.system.role is Role.WORKER:
+        if isinstance(app.peer, StagePeer) and app.peer.system.role is Role.WORKER:
             settled = lambda: not app.consumer.assignment()  # noqa: E731  # one line says it
             await yield_to_registered(app.host, app.peer.displaced, settled)
 

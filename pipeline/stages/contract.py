@@ -20,7 +20,7 @@ from pipeline.errors import PoisonError
 from pipeline.packets.models import Outcome, PolicyStamp
 from pipeline.packets.vocabulary import OutcomeKind
 
-__all__ = ["CanTrip", "Context", "Draft", "Input", "Note", "StageLogic", "seal"]
+__all__ = ["CanTrip", "Context", "Draft", "HasPolicy", "Input", "Note", "StageLogic", "seal"]
 
 State = TypeVar("State")
 
@@ -137,6 +137,13 @@ class CanTrip(Protocol):
     def tripped(self, state: Any, trips: Trips) -> Iterator[Tripped]:
         """Yield what has tripped and was not reset since."""
         ...
+
+
+@runtime_checkable
+class HasPolicy(Protocol):
+    """A stage that says by which policy it decides."""
+
+    policy_sha256: str
 
 
 def seal(kind: OutcomeKind, stage: str, *reasons: str, detail: str = "") -> Outcome:

@@ -17,8 +17,10 @@ from pipeline.control.state import ControlView
 from pipeline.control.trips import Trips
 from pipeline.control.tripwire import Tripped
 from pipeline.coordination.answers import Abstention, Answer, CoordinationRequest
+from pipeline.coordination.membership import Member
 from pipeline.coordination.service import CoordinationService
 from pipeline.coordination.systems import LocalSystem, Vitals, process_load
+from pipeline.coordination.versions import STAGE_WORKER, Versions
 from pipeline.coordination.vocabulary import Role
 from pipeline.events import EventBus
 from pipeline.packets.runs import unrolled
@@ -29,10 +31,7 @@ from pipeline.stages.contract import CanTrip, StageLogic
 from pipeline.stages.routes import ROUTES
 from pipeline.transport.host import LogHost
 
-__all__ = ["STAGE_WORKER", "StagePeer", "Viewed", "ViewedLogic"]
-
-STAGE_WORKER = "cascade.stage_worker"
-"""Capability of registered systems that decide a stage's packets, so that the built-in yields."""
+__all__ = ["STAGE_WORKER", "StagePeer", "Viewed", "ViewedLogic", "WorkerPeer"]
 
 _WINDOW = 60
 _CAPABILITIES = {
@@ -110,10 +109,55 @@ class ViewedLogic:
         return Viewed(self._logic.load(data))
 
 
-class StagePeer:
-    """A worker's part in the coordination, for one stage.
+class WorkerPeer:
+    """A worker's part in the coordination: it announces its system while it runs.
 
-    Processes with several stages share one service.
+    Processes with several systems share one service.
+
+    Args:
+        system: The system.
+        settings: Settings.
+        bus: Connection to Kafka; the service opens another one like it, since processes with
+            several stages go on with it when the app of one has ended.
+        clock: Clock.
+    """
+
+    def __init__(
+        self, system: LocalSystem, settings: Settings, bus: EventBus, clock: Clock
+    ) -> None:
+        self.system = system
+        self._settings = settings
+        self._bus = bus
+        self._clock = clock
+        self._looks: list[Callable[[], object]] = []
+
+    def watch(self, look: Callable[[], object]) -> None:
+        """Have `look` called again and again while it runs; see `CoordinationService.watch`."""
+        self._looks.append(look)
+
+    def start(self) -> None:
+        """Announce the system as soon as a broker answers; waits for nothing."""
+        service = _SERVICES.enter(self._settings, self._bus, self._clock, self.system)
+        for look in self._looks:
+            service.watch(look)
+
+    def stop(self) -> None:
+        """Say farewell; waits for the broker, up to a few seconds."""
+        _SERVICES.leave(self._settings, self.system.system_id)
+
+    @property
+    def service(self) -> CoordinationService | None:
+        """The service of this process; None where it has not been started."""
+        return _SERVICES.of(self._settings)
+
+    def members(self) -> list[Member]:
+        """Return the live instances of all systems, this one among them."""
+        service = self.service
+        return [] if service is None else service.directory.live(service.monotonic())
+
+
+class StagePeer(WorkerPeer):
+    """A stage's part in the coordination: it answers requests too.
 
     Args:
         stage: The stage.
@@ -121,9 +165,9 @@ class StagePeer:
         host: Owner of its logs.
         control: Says what is in force.
         settings: Settings.
-        bus: Connection to Kafka; the service opens another one like it, since processes with
-            several stages go on with it when the app of one has ended.
+        bus: Connection to Kafka.
         clock: Clock.
+        versions: What this worker runs.
         role: Who speaks.
     """
 
@@ -136,16 +180,14 @@ class StagePeer:
         settings: Settings,
         bus: EventBus,
         clock: Clock,
+        versions: Versions,
         role: Role = Role.WORKER,
     ) -> None:
         self._stage = stage
         self._host = host
         self._control = control
-        self._clock = clock
-        self._settings = settings
-        self._bus = bus
         limits = settings.stages.of(stage)
-        self.system = LocalSystem(
+        system = LocalSystem(
             stage,
             f"{stage.capitalize()} MARL",
             role=role,
@@ -159,24 +201,18 @@ class StagePeer:
                 "account": settings.account,
                 "budget_ms": round(settings.scaled_budget_ms(stage), 3),
                 "retries": limits.retries,
+                **versions.announced(),
             },
             version=__version__,
             vitals=_Pulse(logic),
             handler=self.answer,
             quick=True,
         )
-
-    def start(self) -> None:
-        """Announce the stage as soon as a broker answers; waits for nothing."""
-        _SERVICES.enter(self._settings, self._bus, self._clock, self.system)
-
-    def stop(self) -> None:
-        """Say farewell; waits for the broker, up to a few seconds."""
-        _SERVICES.leave(self._settings, self._stage)
+        super().__init__(system, settings, bus, clock)
 
     def displaced(self) -> bool:
         """Say whether a registered worker of the stage is live."""
-        service = _SERVICES.of(self._settings)
+        service = self.service
         if service is None:
             return False
         members = service.directory.members(self._stage, service.monotonic())
@@ -231,8 +267,10 @@ class _Services:
         shared = self._services.get(_cluster(settings))
         return None if shared is None else shared.service
 
-    def enter(self, settings: Settings, bus: EventBus, clock: Clock, system: LocalSystem) -> None:
-        """Announce a system, as soon as a broker answers."""
+    def enter(
+        self, settings: Settings, bus: EventBus, clock: Clock, system: LocalSystem
+    ) -> CoordinationService:
+        """Announce a system, as soon as a broker answers; return the service."""
         with self._lock:
             shared = self._services.get(_cluster(settings))
             if shared is None:
@@ -243,6 +281,7 @@ class _Services:
             shared.names.add(system.system_id)
             shared.service.add(system)
             shared.service.start_soon()
+            return shared.service
 
     def leave(self, settings: Settings, system_id: str) -> None:
         """Say farewell for a system; the last one ends the service."""

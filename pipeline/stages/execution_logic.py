@@ -53,7 +53,7 @@ class ExecutionLogic:
 
     def __init__(self, settings: ExecutionSettings | None = None) -> None:
         self._settings = settings or ExecutionSettings()
-        self._sha256 = policy_hash(policy, self._settings)
+        self.policy_sha256 = policy_hash(policy, self._settings)
 
     @property
     def stage(self) -> str:
@@ -137,7 +137,7 @@ class ExecutionLogic:
         mandate = _mandate(item.packet, item.now, context.control.trading_state)
         symbol = state.of(item.packet.envelope.symbol)
         decided = plan(mandate, conditions or _BLIND, symbol, self._settings)
-        stamp = policy_stamp(_STAGE, self._sha256, context, sequence - context.state_sequence)
+        stamp = policy_stamp(_STAGE, self.policy_sha256, context, sequence - context.state_sequence)
         return _draft(item.packet, decided, conditions or _BLIND, stamp)
 
 

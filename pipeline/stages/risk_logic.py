@@ -77,7 +77,7 @@ class RiskLogic:
 
     def __init__(self, settings: RiskSettings | None = None) -> None:
         self._settings = settings or RiskSettings()
-        self._sha256 = policy_hash(policy, self._settings)
+        self.policy_sha256 = policy_hash(policy, self._settings)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -174,7 +174,7 @@ class RiskLogic:
         halted = trading is TradingState.HALTED
         trips = context.control.trips
         reasons = refusals(state, item, item.packet, self._settings, trips, halted=halted)
-        stamp = policy_stamp(_STAGE, self._sha256, context, sequence - context.state_sequence)
+        stamp = policy_stamp(_STAGE, self.policy_sha256, context, sequence - context.state_sequence)
         reducing = trading is TradingState.REDUCING
         return self._judge(state, item.packet, intent, reasons, stamp, trips, reducing=reducing)
 

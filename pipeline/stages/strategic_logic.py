@@ -53,7 +53,7 @@ class StrategicLogic:
 
     def __init__(self, settings: policy.StrategicSettings | None = None) -> None:
         self._settings = settings or policy.StrategicSettings()
-        self._sha256 = policy_hash(policy, self._settings)
+        self.policy_sha256 = policy_hash(policy, self._settings)
 
     def initial(self) -> StrategicState:
         """Return the state before the first bar."""
@@ -158,7 +158,7 @@ class StrategicLogic:
             yield Draft(
                 {"strategic": decision, "views": seen},
                 outcome,
-                policy_stamp(_STAGE, self._sha256, context, row),
+                policy_stamp(_STAGE, self.policy_sha256, context, row),
             )
 
 

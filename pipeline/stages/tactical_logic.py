@@ -31,7 +31,7 @@ class TacticalLogic:
 
     def __init__(self, settings: policy.TacticalSettings | None = None) -> None:
         self._settings = settings or policy.TacticalSettings()
-        self._sha256 = policy_hash(policy, self._settings)
+        self.policy_sha256 = policy_hash(policy, self._settings)
 
     def initial(self) -> BarWindows:
         """Return the state before the first bar."""
@@ -116,7 +116,7 @@ class TacticalLogic:
             yield Draft(
                 {"tactical": decision, "views": seen},
                 outcome,
-                policy_stamp(_STAGE, self._sha256, context, row),
+                policy_stamp(_STAGE, self.policy_sha256, context, row),
             )
 
 

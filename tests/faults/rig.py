@@ -24,7 +24,16 @@ from tests.faults.collector import LOGS, Collector
 from tests.faults.proxy import FaultProxy
 from tests.kafka_workers import Worker
 
-__all__ = ["RECORDS", "STAGES", "Rig", "now_ms"]
+__all__ = [
+    "MODULES",
+    "RECORDS",
+    "STAGES",
+    "ContinuedFeed",
+    "Rig",
+    "now_ms",
+    "steady_load",
+    "venue_facts",
+]
 
 STAGES = tuple(LOGS)
 RECORDS = {
@@ -36,7 +45,9 @@ RECORDS = {
 }
 """What each log holds beside markers."""
 
-_MODULES = {**{s: f"pipeline.stages.{s}" for s in STAGES}, "gateway": "pipeline.gateway"}
+MODULES = {**{s: f"pipeline.stages.{s}" for s in STAGES}, "gateway": "pipeline.gateway"}
+"""Module of each stage's app."""
+
 _RATE = 60.0
 # Longer than a take-over, so that orders outlive it; a quarter of it is how long orders wait.
 _TIMEOUT_MS = 20_000
@@ -51,7 +62,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Continued:
+class ContinuedFeed:
     """The sample's bars, going on where the last load stopped."""
 
     def __init__(self) -> None:
@@ -63,6 +74,49 @@ class _Continued:
 
     def __iter__(self) -> Iterator[MarketBar]:
         return self._bars
+
+
+@contextmanager
+def steady_load(settings: Settings, feed: ContinuedFeed, rate: float) -> Iterator[None]:
+    """Send market data at a steady rate all the while, and all of it by the end.
+
+    Args:
+        settings: Broker and namespace; the time that packets have.
+        feed: What to send.
+        rate: Packets a second.
+    """
+    publisher = Publisher(settings)
+    stop = threading.Event()
+    reports: list[PublishReport] = []
+
+    def publish() -> None:
+        reports.append(publisher.publish(feed, rate=rate, stop=stop))
+
+    thread = threading.Thread(target=publish, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60.0)
+    assert reports, "Expected the publisher to end, was still at it"
+    assert reports[0].failed == 0, f"Expected all to be sent, was {reports[0].first_error}"
+
+
+def venue_facts(file: Path) -> list[VenueFact]:
+    """Return what the venue of a file took, each time that it took it."""
+    with PaperVenue(file) as venue:
+        filled = {each.report.client_order_id: each.report.filled for each in venue.orders()}
+        taken = [each for each in venue.submissions() if each.outcome == "accepted"]
+    facts: dict[str, VenueFact] = {}
+    repeated = []
+    for each in taken:
+        name = each.client_order_id
+        if name in facts:
+            repeated.append(replace(facts[name], filled=0.0, taken_at=each.at))
+        else:
+            facts[name] = VenueFact(name, each.at, filled[name])
+    return [*facts.values(), *repeated]
 
 
 class Rig:
@@ -82,7 +136,7 @@ class Rig:
         self.workers: dict[str, Worker] = {}
         self._others: list[tuple[Worker, FaultProxy]] = []
         self._started = 0
-        self._feed = _Continued()
+        self._feed = ContinuedFeed()
         self._collector: Collector | None = None
 
     # -- life --------------------------------------------------------------------------------------
@@ -141,7 +195,7 @@ class Rig:
     def _spawn(self, stage: str, proxy: FaultProxy) -> Worker:
         self._started += 1
         settings = self.settings.model_copy(update={"broker": proxy.address})
-        return Worker(_MODULES[stage], settings, self._started)
+        return Worker(MODULES[stage], settings, self._started)
 
     def restart(self, stage: str) -> None:
         """Start a stage's worker again after it was killed or stopped, as `cascade run` does."""
@@ -180,22 +234,8 @@ class Rig:
             timeout_ms: From acceptance to deadline.
         """
         settings = self.settings.model_copy(update={"cascade_timeout_ms": timeout_ms})
-        publisher = Publisher(settings)
-        stop = threading.Event()
-        reports: list[PublishReport] = []
-
-        def publish() -> None:
-            reports.append(publisher.publish(self._feed, rate=_RATE, stop=stop))
-
-        thread = threading.Thread(target=publish, daemon=True)
-        thread.start()
-        try:
+        with steady_load(settings, self._feed, _RATE):
             yield
-        finally:
-            stop.set()
-            thread.join(60.0)
-        assert reports, "Expected the publisher to end, was still at it"
-        assert reports[0].failed == 0, f"Expected all to be sent, was {reports[0].first_error}"
 
     def flows(self, *stages: str, records: int = 5) -> None:
         """Wait until logs grow: those of `stages`, of all where none is named."""
@@ -239,18 +279,7 @@ class Rig:
 
     def venue(self) -> list[VenueFact]:
         """Return what the venue took, each time that it took it."""
-        with PaperVenue(self.venue_file) as venue:
-            filled = {each.report.client_order_id: each.report.filled for each in venue.orders()}
-            taken = [each for each in venue.submissions() if each.outcome == "accepted"]
-        facts: dict[str, VenueFact] = {}
-        repeated = []
-        for each in taken:
-            name = each.client_order_id
-            if name in facts:
-                repeated.append(replace(facts[name], filled=0.0, taken_at=each.at))
-            else:
-                facts[name] = VenueFact(name, each.at, filled[name])
-        return [*facts.values(), *repeated]
+        return venue_facts(self.venue_file)
 
     def refused(self) -> int:
         """Return how often the venue refused an id that it knew."""

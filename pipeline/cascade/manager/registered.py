@@ -64,7 +64,8 @@ class RegisteredLogic:
         self._built_in = built_in
         self._callback = callback
         self._round = is_whole_round(callback)
-        self._name, self._version, self._sha256 = name[:128], version[:128], source_of(callback)
+        self._name, self._version = name[:128], version[:128]
+        self.policy_sha256 = source_of(callback)
         asynchronous = is_coroutine(callback)
         loop_name = f"callback-{built_in.stage}"
         self._loop = CallbackLoop(loop_name, timeout_s) if asynchronous else None
@@ -126,7 +127,7 @@ class RegisteredLogic:
             return draft  # the built-in limits refused, whatever the callback says
         stamp = built_in.policy
         sequence = stamp.state_sequence if stamp is not None else -1
-        policy = PolicyStamp(self._name, self._version, self._sha256, sequence)
+        policy = PolicyStamp(self._name, self._version, self.policy_sha256, sequence)
         return replace(draft, policy=policy)
 
     def _answer(self, each: Input) -> Any:
