@@ -12,6 +12,7 @@ from pipeline.errors import BrokerUnavailable, ConfigurationError, PipelineError
 __all__ = ["LazyGroup", "main"]
 
 _COMMANDS = {
+    "alerts": ("pipeline.cli.alerts:command", "List, acknowledge, silence and set alerts."),
     "bench": ("pipeline.cli.bench:command", "Say which rates this machine sustains."),
     "broker": ("pipeline.cli.broker:command", "Find, start and stop a Kafka for this machine."),
     "config": ("pipeline.cli.config:command", "Show the settings in force."),

@@ -15,6 +15,8 @@ from pipeline.packets.models import Count, Long, Name, NonNegative, Text
 __all__ = [
     "EVERYTHING",
     "Alert",
+    "AlertCommand",
+    "AlertCommandKind",
     "AuditProgress",
     "AuditRecord",
     "ControlCommand",
@@ -279,6 +281,35 @@ class Alert(Struct, frozen=True, gc=False):
     context: Document
     timestamp: Count
     acknowledged: bool
+
+
+class AlertCommandKind(StrEnum):
+    """What is asked of the alerts."""
+
+    ACKNOWLEDGE = "ACKNOWLEDGE"
+    SILENCE = "SILENCE"
+    UNSILENCE = "UNSILENCE"
+    SET = "SET"
+    UNSET = "UNSET"
+    TEST = "TEST"
+
+
+class AlertCommand(Struct, frozen=True, gc=False):
+    """What an operator asks of the alerts.
+
+    `target` is, by kind: ACKNOWLEDGE, an alert's id; SILENCE, a pattern of RULE/SUBJECT; UNSILENCE,
+    the silence's command id; SET and UNSET, a rule's name; TEST, a level. `document` of a SET has
+    the keys of the rule that change.
+    """
+
+    command_id: Name
+    kind: AlertCommandKind
+    target: Name
+    author: Name
+    reason: Text
+    time: Count
+    expires_at: Count = 0
+    document: Document = "{}"
 
 
 class AuditRecord(Struct, frozen=True, gc=False):

@@ -7,6 +7,7 @@ components have the section's own prefix: `COORDINATION_*`, `PERFORMANCE_*`, `VA
 no limit.
 """
 
+from pipeline.settings.alerting import AlertChannel, AlertRule, AlertSettings
 from pipeline.settings.build import build_hash, code_hash, settings_hash, sources_in
 from pipeline.settings.components import (
     CoordinationSettings,
@@ -28,6 +29,9 @@ __all__ = [
     "ENV_FILE",
     "SECTIONS",
     "SPECIFIED",
+    "AlertChannel",
+    "AlertRule",
+    "AlertSettings",
     "CoordinationSettings",
     "DetectionSettings",
     "EmergencyContact",

@@ -1,5 +1,6 @@
 """Handing nested settings on to a worker process, through its environment."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,10 +13,10 @@ __all__ = ["nested_variables", "without_nested", "without_secrets"]
 
 
 def nested_variables(settings: Settings) -> dict[str, str]:
-    """Return the variables that set limits of stages, components and detection as they are here.
+    """Return the variables that set limits as they are here: stages, components, detection, alerts.
 
-    Emergency contacts are left out, since they may hold secrets: the worker finds them where this
-    process found them.
+    Emergency contacts and channels of alerts are left out, since they may hold secrets: the worker
+    finds them where this process found them.
     """
     variables = {
         variable: str(value)
@@ -27,6 +28,9 @@ def nested_variables(settings: Settings) -> dict[str, str]:
             variables[f"{PREFIX}STAGES__{stage}__{key}".upper()] = str(value)
     for key, value in settings.detection.model_dump().items():
         variables[f"{PREFIX}DETECTION__{key}".upper()] = str(value)
+    for key, value in settings.alerts.model_dump(mode="json", exclude={"channels"}).items():
+        text = str(value) if isinstance(value, float) else json.dumps(value)
+        variables[f"{PREFIX}ALERTS__{key}".upper()] = text
     return variables
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -102,7 +102,11 @@ def _siblings(location: Sequence[int | str]) -> list[str]:
     model: Any = Settings
     above = [str(part) for part in location[:-1]]
     for part in location[:-1]:
-        model = get_args(model)[0] if isinstance(part, int) else model.model_fields[part].annotation
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+        else:
+            fields = None if isinstance(part, int) else model.model_fields
+            model = get_args(model)[0] if fields is None else fields[str(part)].annotation
     return [".".join((*above, name)) for name in model.model_fields]
 
 
@@ -132,7 +136,7 @@ def _hide(name: str, value: Any) -> Any:
     """Return `value`, or stars where it is a secret, or may hold one."""
     if name == "kafka" or (name.startswith("kafka.") and is_secret(name)):
         return _HIDDEN
-    if name.startswith("emergency.emergency_contacts"):
+    if name.startswith(("emergency.emergency_contacts", "alerts.channels")):
         return _contact_hidden(value)
     return value
 

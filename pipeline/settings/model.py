@@ -16,6 +16,7 @@ from pydantic_settings import (
 
 from pipeline.errors import ConfigurationError
 from pipeline.settings import secret_files
+from pipeline.settings.alerting import AlertSettings
 from pipeline.settings.components import (
     CoordinationSettings,
     DetectionSettings,
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
         validation: Validation framework.
         emergency: Emergency protocols.
         detection: When the emergency worker declares an emergency.
+        alerts: When the monitor worker raises alerts, and who is told.
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
         breaker_open_s: How long it stays open before it probes.
@@ -147,6 +149,7 @@ class Settings(BaseSettings):
     validation: ValidationSettings = ValidationSettings()
     emergency: EmergencySettings = EmergencySettings()
     detection: DetectionSettings = DetectionSettings()
+    alerts: AlertSettings = AlertSettings()
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0

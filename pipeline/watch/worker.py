@@ -20,6 +20,7 @@ from pipeline.errors import PipelineError
 from pipeline.events import EventBus
 from pipeline.packets.events import MetricsSnapshot
 from pipeline.settings import Settings
+from pipeline.watch.alerting.worker import AlertWorker
 from pipeline.watch.catalogue import figures
 from pipeline.watch.control_follower import ControlFollower
 from pipeline.watch.core import PerformanceCore
@@ -79,6 +80,11 @@ class MonitorWorker:
         self._reader = HistoryReader(self._bus.connect, self.history)
         self._control = ControlFollower(self._bus.connect, "monitor")
         self._callbacks: list[SnapshotCallback] = []
+        self._alerts = AlertWorker(
+            settings, self._bus,
+            acting=lambda: self._source.assigned, latest=lambda: self.history.latest,
+            clock=self._clock,
+        )  # fmt: skip
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor-snapshots", daemon=True)
 
@@ -86,6 +92,7 @@ class MonitorWorker:
         """Begin, without waiting for anything."""
         self._reader.start()
         self.monitor.start()
+        self._alerts.start()
         self._thread.start()
 
     def close(self) -> None:
@@ -93,6 +100,7 @@ class MonitorWorker:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._alerts.close()
         self._reader.close()
         self.monitor.close()
         self._control.close()

@@ -35,6 +35,7 @@ def test_the_project_s_topics_are_all_there() -> None:
         *(f"cascade.{name}" for name in ("coordination", "alerts", "audit")),
         "cascade.metrics",
         *(f"cascade.{name}" for name in ("audit.progress", "security")),
+        "cascade.alerts.commands",
     }
     assert TopicFile.load().topics.keys() == expected
 
