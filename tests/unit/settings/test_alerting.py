@@ -71,13 +71,13 @@ def test_a_worker_process_gets_the_rules_and_no_channels(monkeypatch: pytest.Mon
 
 def test_addresses_of_channels_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by `cascade config show` nor in an error."""
-    secret = "https://x.example.com/s3cret"
+    address = "https://x.example.com/s3cret"
     monkeypatch.setenv(
-        "CASCADE_ALERTS__CHANNELS", json.dumps([{"name": "desk", "contact": secret}])
+        "CASCADE_ALERTS__CHANNELS", json.dumps([{"name": "desk", "contact": address}])
     )
     settings = load_settings()
     assert "s3cret" not in str(describe(settings))
-    monkeypatch.setenv("CASCADE_ALERTS__CHANNELS", json.dumps([{"name": "", "contact": secret}]))
+    monkeypatch.setenv("CASCADE_ALERTS__CHANNELS", json.dumps([{"name": "", "contact": address}]))
     with pytest.raises(ConfigurationError) as raised:
         load_settings()
     assert "s3cret" not in str(raised.value)
