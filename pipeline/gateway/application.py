@@ -7,9 +7,10 @@ from typing import Any
 from pipeline import __version__
 from pipeline.clock import WallClock
 from pipeline.control.security_log import SecurityLog
-from pipeline.coordination.systems import LocalSystem
+from pipeline.coordination.systems import LocalSystem, Vitals, process_load
 from pipeline.coordination.versions import versions_of
 from pipeline.coordination.vocabulary import Role
+from pipeline.gateway.figures import GatewayFigures
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
 from pipeline.gateway.plan_check import PlanCheck
 from pipeline.gateway.refusals import Refusals
@@ -48,7 +49,9 @@ def gateway_app(venue: Venue | None = None, settings: Settings | None = None) ->
     check = None if verifier is None else PlanCheck(verifier, app.host.clock, refusals.plan)
     app.control.watch(refusals.command)
     gateway = Gateway(app.host, app.control, venue, settings, check)
-    serve(app, "gateway_rounds", gateway.work_off, gateway.broken)
+    load = process_load()
+    figures = GatewayFigures(app.host, app.control.view, gateway)
+    serve(app, "gateway_rounds", gateway.work_off, gateway.broken, figures)
     system = LocalSystem(
         GATEWAY_LOG.stage,
         "Gateway",
@@ -59,6 +62,7 @@ def gateway_app(venue: Venue | None = None, settings: Settings | None = None) ->
             **versions_of(settings, app.host.clock.now_us()).announced(),
         },
         version=__version__,
+        vitals=lambda: Vitals(load(), figures.vitals()),
     )
     app.peer = WorkerPeer(system, settings, app.bus, app.host.clock)
     coordinate(app)

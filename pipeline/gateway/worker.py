@@ -8,6 +8,7 @@ are compared before the first order of an ownership, and every second afterwards
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -72,6 +73,9 @@ class Gateway:
         venue: Where orders go.
         settings: Settings.
         check: Checks the signature of each plan with orders; None where nothing need be signed.
+
+    Attributes:
+        written: How many records it wrote of each kind.
     """
 
     def __init__(
@@ -96,6 +100,12 @@ class Gateway:
         self._compared = asyncio.Event()
         self._compared_generation = -1
         self._comparing: asyncio.Task[None] | None = None
+        self.written: Counter[str] = Counter()
+
+    @property
+    def flows(self) -> int:
+        """How many flows are being worked on."""
+        return len(self._tasks)
 
     async def work_off(self, taken: Round) -> None:
         """Start the flows of a round; they end by themselves."""
@@ -309,6 +319,7 @@ class Gateway:
         value = encode(event)
         ownership.advance(host.fold, event)
         host.write(ownership, [(event.account.encode(), value)])
+        self.written[event.kind] += 1
         self._moved(flow, cursor.resume, ended=ends_flow(event))
         return event
 

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
         acl_principal: Who a role is to the broker's authorizer; `{role}` becomes the role's name,
             behind the namespace where there is one: `User:{role}`, `User:CN={role},O=Desk`.
         log_level: Least level that is logged.
+        metrics_host: Where workers listen for Prometheus; loopback, since `/metrics` asks nobody
+            who they are.
+        metrics_port: First port of `/metrics`, each role its own from there on, see
+            `pipeline.metrics.server`; 0: any free one, -1: none.
         metrics_interval_s: Seconds between the monitor's snapshots on `cascade.metrics`.
         paper: How the paper broker misbehaves, e.g. `partial=0.1,reject=0.05,slow_ms=200`; see
             `pipeline.gateway.fills.PaperBehaviour`.
@@ -173,6 +177,8 @@ class Settings(BaseSettings):
     topic_profile: str = "dev"
     acl_principal: Annotated[str, Field(pattern=r"^[A-Za-z]+:[^*]*\{role\}[^*]*$")] = "User:{role}"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    metrics_host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    metrics_port: Annotated[int, Field(ge=-1, le=65_400)] = 0
     metrics_interval_s: Seconds = 1.0
     paper: str = ""
     kafka: dict[str, str | SecretStr] = Field(default_factory=dict, repr=False)

@@ -28,6 +28,7 @@ from pipeline.coordination.vocabulary import Role
 from pipeline.errors import PipelineError
 from pipeline.events import EventBus
 from pipeline.keys import Signer
+from pipeline.metrics import exporter, loop_lag
 from pipeline.packets.events import Alert, ControlCommand, PerformanceAlert
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings, load_settings
@@ -41,6 +42,7 @@ from pipeline.stages.overload import Throughput
 from pipeline.stages.plans import PlanSigner
 from pipeline.stages.progress import ProgressReader
 from pipeline.stages.routes import ROUTES
+from pipeline.stages.tally import StageFigures, WorkerFigures
 from pipeline.stages.versions import stage_versions, watch_of
 from pipeline.stages.yielding import yield_to_registered
 from pipeline.transport.faust_consumer import RoundConsumer
@@ -146,14 +148,16 @@ def stage_app(
         signer=signer,
     )  # fmt: skip
     app.breaker = engine.breaker
+    figures = StageFigures(stage, app.host, app.control.view, engine.tally, engine.breaker)
     clock = app.host.clock
     versions = stage_versions(settings, logic, clock.now_us())
     app.peer = StagePeer(
-        stage, viewed, app.host, app.control.view, settings, app.bus, clock, versions, role
-    )
+        stage, viewed, app.host, app.control.view, settings, app.bus, clock, versions, role,
+        vitals=figures.vitals,
+    )  # fmt: skip
     watch = _watch(app) if stage == _WATCHING else None
     tripped = partial(_tripped, app, viewed, watch)
-    serve(app, f"{stage}_rounds", engine.work_off, tripped, engine.breaker)
+    serve(app, f"{stage}_rounds", engine.work_off, tripped, figures, engine.breaker)
     coordinate(app)
     if throughput is not None:
         _follow_progress(app, stage, throughput)
@@ -181,6 +185,7 @@ def serve(
     name: str,
     work_off: Any,
     tripped: Callable[[], Iterable[Tripped]],
+    figures: WorkerFigures,
     breaker: Breaker | None = None,
 ) -> None:
     """Give `app` its agent, which works rounds off, and its control reader.
@@ -190,6 +195,7 @@ def serve(
         name: Of the agent.
         work_off: Works a round off.
         tripped: Returns what has tripped in the worker and was not reset since.
+        figures: What Prometheus is told of it.
         breaker: Of the stage's policy, where it has one.
     """
     rounds = app.topic(
@@ -227,6 +233,11 @@ def serve(
         gate.attach(asyncio.get_running_loop())
         app.control.start()
         out_of_band(app.cascade).attach(app.host.spec.stage, app.control)
+        exporter(app.cascade).attach(app.host.spec.stage, figures)
+
+    @app.task
+    async def _measure_loop(_: Any) -> None:
+        await loop_lag().follow()
 
     @app.task
     async def _watch_trips(app: Any) -> None:

@@ -7,7 +7,7 @@ nothing of it: what was decided is remembered as records are folded, and read fr
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,6 +169,7 @@ class StagePeer(WorkerPeer):
         clock: Clock.
         versions: What this worker runs.
         role: Who speaks.
+        vitals: Returns more figures for its heartbeats, by name.
     """
 
     def __init__(
@@ -182,6 +183,8 @@ class StagePeer(WorkerPeer):
         clock: Clock,
         versions: Versions,
         role: Role = Role.WORKER,
+        *,
+        vitals: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._stage = stage
         self._host = host
@@ -204,7 +207,7 @@ class StagePeer(WorkerPeer):
                 **versions.announced(),
             },
             version=__version__,
-            vitals=_Pulse(logic),
+            vitals=_Pulse(logic, vitals),
             handler=self.answer,
             quick=True,
         )
@@ -232,8 +235,9 @@ class StagePeer(WorkerPeer):
 class _Pulse:
     """Load of this process, and the success rate over the last 60 heartbeats."""
 
-    def __init__(self, logic: ViewedLogic) -> None:
+    def __init__(self, logic: ViewedLogic, more: Callable[[], Mapping[str, float]]) -> None:
         self._logic = logic
+        self._more = more
         self._load = process_load()
         self._samples: deque[tuple[int, int]] = deque([(0, 0)], maxlen=_WINDOW)
 
@@ -243,7 +247,7 @@ class _Pulse:
         self._samples.append((records, failed))
         done = records - before_records
         rate = {"success_rate": 1.0 - (failed - before_failed) / done} if done > 0 else {}
-        return Vitals(self._load(), {**rate, "records": float(records)})
+        return Vitals(self._load(), {**rate, "records": float(records), **self._more()})
 
 
 @dataclass(slots=True)

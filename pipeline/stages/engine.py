@@ -14,6 +14,7 @@ Per round and owned partition:
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +37,7 @@ from pipeline.stages.plans import PlanSigner
 from pipeline.stages.records import RecordWriter
 from pipeline.stages.routes import Route
 from pipeline.stages.shedding import runs, shed, stretches
+from pipeline.stages.tally import Tally
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import Ownership
 from pipeline.transport.log import RoundCursor
@@ -64,6 +66,7 @@ class _Batch:
     headers: dict[int, Headers] = field(default_factory=dict)
     dead: list[tuple[str, bytes | None, bytes | None, list[Any]]] = field(default_factory=list)
     failure: Exception | None = None
+    retries: int = 0
 
 
 class StageEngine:
@@ -78,6 +81,10 @@ class StageEngine:
         jitter: Randomness of the pauses between retries.
         throughput: What the pipeline carries; where there is one, this stage sheds by it.
         signer: Signs the order plans among the records; None where nothing is signed.
+
+    Attributes:
+        breaker: Of the stage's policy.
+        tally: What was worked off.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class StageEngine:
         self._signer = signer
         self._most_in_run = max(1, settings.record_max_bytes // _RUN_PACKET_BYTES)
         self.breaker = Breaker(*settings.breaker(route.stage))
+        self.tally = Tally()
 
     async def work_off(self, taken: Round) -> None:
         """Work a round off; an ownership that ends meanwhile ends the work, not the worker."""
@@ -126,6 +134,7 @@ class StageEngine:
         inputs, cursors = self._intake.take(ownership, taken, now)
         if not inputs:
             return
+        began_s = time.perf_counter()
         batch = _Batch(ownership, cursors, now, self._control.view())
         short = in_runs = False
         if self._throughput is not None and (forecast := self._throughput.forecast(now)):
@@ -136,6 +145,8 @@ class StageEngine:
             else:
                 await self._one_by_one(batch, stretch)
         await self._write(batch)
+        spent_s = time.perf_counter() - began_s
+        self.tally.note(len(batch.records), batch.retries, len(batch.dead), spent_s)
         if self._throughput is not None:
             decided = sum(1 for each in inputs if each.fate is None)
             marked = len(batch.records) - decided
@@ -216,10 +227,12 @@ class StageEngine:
                 self.breaker.failed()
                 continue
             self.breaker.succeeded()
+            batch.retries += attempt
             self._add(batch, each, item, attempt)
             return
         detail = f"after {retries} of {limit} retries: {spelled(error)}"
         fate = seal(OutcomeKind.DEAD_LETTERED, self._route.stage, Fate.POLICY_FAILED, detail=detail)
+        batch.retries += retries
         self._add(batch, each, Draft(outcome=fate), retries)
 
     def _in_budget(self, batch: _Batch, each: Input) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import faust
 from faust.app.base import BootStrategy
 
+from pipeline.metrics import exporter, loop_lag
 from pipeline.settings import Settings
 
 __all__ = ["Bystander", "bystander_app"]
@@ -55,10 +56,11 @@ class _BystanderApp(faust.App):
 
 
 def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Settings) -> Any:
-    """Return the Faust app of a worker.
+    """Return the Faust app of a worker, which has `/metrics` as all workers do.
 
     Args:
-        name: Of the worker, without namespace.
+        name: Of the worker, without namespace: `cascade.` and its role. A worker with a
+            method `collect`, as prometheus-client's collectors have, is asked for figures.
         make: Makes the worker; called once, as soon as the app is.
         settings: Settings.
     """
@@ -69,7 +71,7 @@ def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Se
         topic_allow_declare=False,
         datadir=str(settings.home / "faust" / settings.group(name)),
     )
-    worker = make(settings)
+    worker: Any = make(settings)
 
     @app.on_before_configured.connect
     def _quiet(*_: Any, **__: Any) -> None:
@@ -80,6 +82,10 @@ def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Se
     async def _begin(app: Any) -> None:
         del app
         worker.start()
+        role = name.removeprefix("cascade.")
+        # What knows figures of its own says so by `collect`, as prometheus-client has it.
+        exporter(settings).attach(role, worker if hasattr(worker, "collect") else None)
+        await loop_lag().follow()
 
     @app.on_before_shutdown.connect
     async def _end(*_: Any, **__: Any) -> None:

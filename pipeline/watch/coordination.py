@@ -1,6 +1,7 @@
 """What the messages on `cascade.coordination` tell of the coordination's performance; pure."""
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +15,12 @@ from pipeline.coordination.messages import (
 )
 from pipeline.coordination.vocabulary import ReplyStatus
 from pipeline.errors import PoisonError
+from pipeline.metrics.vitals import LOOP_LAG, MEMORY
 from pipeline.packets.events import CoordinationMessage, MessageType
+from pipeline.stages.tally import OPEN, RETRIES, TRIPS
 from pipeline.watch.latency import LatencyFigures, figures_of
 
-__all__ = ["CoordinationFigures", "CoordinationWatch"]
+__all__ = ["CoordinationFigures", "CoordinationWatch", "WorkersOf"]
 
 _US = 1_000_000
 _MOST = 4096
@@ -57,6 +60,29 @@ class CoordinationFigures:
     messages_per_second: float
 
 
+@dataclass(frozen=True, slots=True)
+class WorkersOf:
+    """What the live workers of one system told of themselves; None where none of them said so.
+
+    Attributes:
+        count: How many there are.
+        cpu: Highest load, share of one core, 0 to 1.
+        memory_bytes: Resident memory of all of them.
+        loop_lag_s: Longest lag of an event loop, seconds.
+        retries: Retries since they began.
+        breaker_trips: Times that their breakers opened since they began.
+        breaker_open: How many have a breaker that is not closed.
+    """
+
+    count: int
+    cpu: float | None = None
+    memory_bytes: float | None = None
+    loop_lag_s: float | None = None
+    retries: float | None = None
+    breaker_trips: float | None = None
+    breaker_open: float | None = None
+
+
 @dataclass(slots=True)
 class _Request:
     asked_us: int
@@ -92,6 +118,7 @@ class CoordinationWatch:
         self._synchronised, self._latency = _Series(), _Series()
         self._asked: OrderedDict[str, int] = OrderedDict()
         self._loads: dict[str, tuple[int, float]] = {}
+        self._members: dict[tuple[str, str], tuple[int, Announcement]] = {}
         self._silent: deque[tuple[int, str]] = deque(maxlen=_MOST)
         self.malformed = 0
 
@@ -131,6 +158,15 @@ class CoordinationWatch:
         since_us = now_us - int(_LOAD_S * _US)
         return {name: load for name, (at, load) in sorted(self._loads.items()) if at >= since_us}
 
+    def workers(self, now_us: int) -> dict[str, WorkersOf]:
+        """Return what the live workers of each system told of themselves."""
+        since_us = now_us - int(_LOAD_S * _US)
+        found: dict[str, list[Announcement]] = {}
+        for (system, _), (at_us, said) in sorted(self._members.items()):
+            if at_us >= since_us:
+                found.setdefault(system, []).append(said)
+        return {system: _together(members) for system, members in found.items()}
+
     def unanswered(self, now_us: int, window_s: float) -> Counter[str]:
         """Return how many requests each system left unanswered within a window."""
         self._expire(now_us)
@@ -157,9 +193,20 @@ class CoordinationWatch:
             if payload_of(message, SyncBody).complete:
                 self._synchronised.add(now_us, 1.0)
         elif kind in _ANNOUNCING:
-            load = payload_of(message, Announcement).load
-            if load is not None:
-                self._loads[message.sender_system] = now_us, min(1.0, max(0.0, load))
+            if message.correlation_id:
+                return  # an acknowledgement of a control command
+            self._take_announcement(
+                message.sender_system, payload_of(message, Announcement), now_us
+            )
+
+    def _take_announcement(self, system: str, said: Announcement, now_us: int) -> None:
+        if said.load is not None:
+            self._loads[system] = now_us, min(1.0, max(0.0, said.load))
+        self._members.pop((system, said.instance), None)
+        if not said.leaving:
+            self._members[system, said.instance] = now_us, said
+        while len(self._members) > _MOST:
+            del self._members[next(iter(self._members))]
 
     def _take_answer(self, message: CoordinationMessage, body: ReplyBody, now_us: int) -> None:
         request = self._open.get(message.correlation_id)
@@ -177,3 +224,22 @@ class CoordinationWatch:
             request = self._open.pop(name)
             self._ended.add(request.deadline_us, 0.0)
             self._silent.extend((request.deadline_us, system) for system in request.missing)
+
+
+def _together(members: Sequence[Announcement]) -> WorkersOf:
+    def of(name: str) -> list[float]:
+        return [said.performance[name] for said in members if name in said.performance]
+
+    def total(name: str) -> float | None:
+        return sum(known) if (known := of(name)) else None
+
+    loads = [said.load for said in members if said.load is not None]
+    return WorkersOf(
+        len(members),
+        max(loads, default=None),
+        total(MEMORY),
+        max(of(LOOP_LAG), default=None),
+        total(RETRIES),
+        total(TRIPS),
+        total(OPEN),
+    )

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.settings import Settings
 from pipeline.watch.breakers import BreakerWatch
 from pipeline.watch.coordination import CoordinationWatch
 from pipeline.watch.defaults import OLDEST_OPEN_FLOW, default_thresholds
-from pipeline.watch.flows import DECIDED, END_TO_END, NETWORK, Flows, part
+from pipeline.watch.flows import DECIDED, END_TO_END, NETWORK, RECORDED, Flows, part
 from pipeline.watch.guard import TRENDS, Measured, ThresholdGuard
 from pipeline.watch.host import HostFigures
 from pipeline.watch.lag import SystemLag
@@ -116,6 +117,15 @@ class PerformanceCore:
     def take_message(self, message: CoordinationMessage, appended_ms: int) -> None:
         """Take a message on the coordination topic."""
         self.coordination.take(message, appended_ms)
+
+    def restore(self, time_us: int, values: Mapping[str, float]) -> None:
+        """Take a sample that was taken before this monitor began; oldest first, before any other.
+
+        Args:
+            time_us: When, microseconds since the Unix epoch.
+            values: Numbers by the name of the sample.
+        """
+        self.samples.append(time_us, values)
 
     # -- sampling --------------------------------------------------------------------------------
 
@@ -263,6 +273,10 @@ class PerformanceCore:
             trend_analysis=trends,
         )
 
+    def backlog(self, now_us: int) -> Backlog | None:
+        """Return what waits in Kafka; None where the broker did not say lately."""
+        return self._fresh_backlog(now_us)
+
     def trends(self, window_s: float = math.inf) -> dict[str, Trend]:
         """Return the trend of each metric over the samples of the last `window_s` seconds."""
         since_us = 0 if math.isinf(window_s) else self._now_us - int(window_s * _US)
@@ -306,7 +320,9 @@ class PerformanceCore:
             for name in self.flows.systems()
         }
         since_start = self.flows.figures(END_TO_END)
-        return LatencyMetrics(of(END_TO_END), of(DECIDED), of(NETWORK), since_start, systems)
+        return LatencyMetrics(
+            of(END_TO_END), of(DECIDED), of(RECORDED), of(NETWORK), since_start, systems
+        )
 
     def _throughput(self, now_us: int, window_s: float) -> ThroughputFigures:
         per_second = self.flows.per_second(now_us, window_s)

@@ -9,17 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.stages.fates import Fate
-from pipeline.watch.latency import LatencyFigures, Recorder
+from pipeline.watch.latency import Buckets, LatencyFigures, Recorder
 from pipeline.watch.ring import Ring
 from pipeline.watch.traces import PacketTrace, TraceSource, flow_of
 
-__all__ = ["DECIDED", "END_TO_END", "NETWORK", "FlowCounts", "Flows", "part"]
+__all__ = ["DECIDED", "END_TO_END", "NETWORK", "RECORDED", "FlowCounts", "Flows", "part"]
 
 END_TO_END: Final = "end_to_end"
 """Column of the latency of every packet."""
 
 DECIDED: Final = "decided"
 """Column of the latency of packets that all their systems decided on."""
+
+RECORDED: Final = "recorded"
+"""Column of the time from acceptance until the broker had the record of the packet's end."""
 
 NETWORK: Final = "network"
 """Column of the part of the latency between the systems."""
@@ -49,6 +52,7 @@ class FlowCounts:
         failed: Those that failed.
         retries: Retries of all of them.
         outcomes: How many by outcome; empty name for packets that are not the cascade's.
+        sealed: How many by the system that sealed their fate, and outcome.
         worked: How many each system decided on.
         failed_at: How many failed at each system.
     """
@@ -57,6 +61,7 @@ class FlowCounts:
     failed: int = 0
     retries: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    sealed: Counter[tuple[str, str]] = field(default_factory=Counter)
     worked: Counter[str] = field(default_factory=Counter)
     failed_at: Counter[str] = field(default_factory=Counter)
 
@@ -66,6 +71,7 @@ class FlowCounts:
         self.failed += not trace.success
         self.retries += trace.retries
         self.outcomes[trace.outcome] += 1
+        self.sealed[trace.sealed_by, trace.outcome] += 1
         for each in trace.systems:
             if each.worked:
                 self.worked[each.system] += 1
@@ -78,6 +84,7 @@ class FlowCounts:
         self.failed += other.failed
         self.retries += other.retries
         self.outcomes.update(other.outcomes)
+        self.sealed.update(other.sealed)
         self.worked.update(other.worked)
         self.failed_at.update(other.failed_at)
 
@@ -98,6 +105,8 @@ class Flows:
         failed: Those that failed.
         repeated: Ends that were told of again.
         ring: Times of the last packets, milliseconds, see `part`.
+        whole: Counts of all of them.
+        buckets: Latencies of all of them by bucket, by system and END_TO_END.
     """
 
     def __init__(self, history_size: int, since_us: int) -> None:
@@ -109,6 +118,8 @@ class Flows:
         self._columns: dict[tuple[tuple[str, bool, bool], ...], NDArray[np.intp]] = {}
         self._recorders = {END_TO_END: Recorder(), DECIDED: Recorder()}
         self.ring = Ring(_ROWS)
+        self.whole = FlowCounts()
+        self.buckets = {END_TO_END: Buckets()}
         self.ended = 0
         self.failed = 0
         self.repeated = 0
@@ -133,6 +144,7 @@ class Flows:
             self._traces.popitem(last=False)
         self.ended += 1
         self.failed += not trace.success
+        self.whole.take(trace)
         if trace.ended is not None:
             ended_us = min(trace.ended, now_us)
             self._since_us = min(self._since_us, ended_us)
@@ -245,10 +257,13 @@ class Flows:
         """Add the packet's times to the ring, and to the histograms of the whole."""
         latency_us = max(0, ended_us - trace.began)
         self._recorders[END_TO_END].add(latency_us)
+        self.buckets[END_TO_END].add(latency_us)
         if trace.decided:
             self._recorders[DECIDED].add(latency_us)
         latency_ms, network_ms = latency_us / 1000, 0.0
-        values = [latency_ms, latency_ms if trace.decided else np.nan, np.nan]
+        recorded_us = np.nan if trace.recorded is None else trace.recorded - trace.began
+        decided_ms = latency_ms if trace.decided else np.nan
+        values = [latency_ms, decided_ms, recorded_us / 1000, np.nan]
         shape = []
         for each in trace.systems:
             broker_ms, total_ms = each.broker_ms, each.total_ms
@@ -258,16 +273,23 @@ class Flows:
                 network_ms += broker_ms
                 values.append(broker_ms)
             if worked:
+                self._buckets_of(each.system).add(round((total_ms or 0.0) * 1000))
                 processing_ms = each.processing_ms or 0.0
                 values += (total_ms or 0.0, each.queue_wait_ms, processing_ms, each.started)
-        values[2] = network_ms
+        values[3] = network_ms
         self.ring.put(ended_us, self._columns_of(tuple(shape)), values)
+
+    def _buckets_of(self, system: str) -> Buckets:
+        known = self.buckets.get(system)
+        if known is None:
+            known = self.buckets[system] = Buckets()
+        return known
 
     def _columns_of(self, shape: tuple[tuple[str, bool, bool], ...]) -> NDArray[np.intp]:
         """Return the columns of a row; packets take few ways, so they are looked up once."""
         known = self._columns.get(shape)
         if known is None:
-            names = [END_TO_END, DECIDED, NETWORK]
+            names = [END_TO_END, DECIDED, RECORDED, NETWORK]
             for system, worked, broker in shape:
                 self._systems.setdefault(system)
                 parts = ("broker",) * broker + _PARTS * worked

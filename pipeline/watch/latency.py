@@ -1,13 +1,20 @@
 """Figures of latencies: of a few values exactly, of any number by a histogram."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
 from numpy.typing import NDArray
 
-__all__ = ["LatencyFigures", "Recorder", "figures_of", "percentile"]
+__all__ = ["BOUNDS_S", "Buckets", "LatencyFigures", "Recorder", "figures_of", "percentile"]
+
+BOUNDS_S = (
+    0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.085, 0.1,
+    0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""Upper bounds of buckets, seconds: log spaced, with the targets and their alert limits."""
 
 _HIGHEST_US = 3_600_000_000
 _DIGITS = 3
@@ -63,6 +70,26 @@ class Recorder:
         )
         mean = self._total_us / self._count / 1000
         return LatencyFigures(self._count, mean, p50, p95, p99, p999, self._longest_us / 1000)
+
+
+class Buckets:
+    """Counts latencies by bucket, for Prometheus; for percentiles see `Recorder`.
+
+    Attributes:
+        counts: How many lie in each bucket of `BOUNDS_S`, those above the last bound at the end.
+        total_us: Sum of all of them, microseconds.
+    """
+
+    _bounds_us = tuple(round(each * 1e6) for each in BOUNDS_S)
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.total_us = 0
+
+    def add(self, latency_us: int) -> None:
+        """Count one; a bound belongs to the bucket below it."""
+        self.counts[bisect_left(self._bounds_us, latency_us)] += 1
+        self.total_us += latency_us
 
 
 def percentile(values: NDArray[np.float64], percent: float) -> float:

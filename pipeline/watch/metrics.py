@@ -55,13 +55,15 @@ class LatencyMetrics:
         end_to_end_ms: From acceptance to the last decision, of every packet that ended in the
             window.
         decided_ms: The same of packets that all systems decided on.
-        network_ms: The part of it spent between the systems.
+        recorded_ms: From acceptance until the broker had the record of the packet's end.
+        network_ms: The part of the end-to-end latency spent between the systems.
         since_start_ms: End to end, over all packets since the monitor began, by histogram.
         systems: By system.
     """
 
     end_to_end_ms: LatencyFigures | None
     decided_ms: LatencyFigures | None
+    recorded_ms: LatencyFigures | None
     network_ms: LatencyFigures | None
     since_start_ms: LatencyFigures | None
     systems: Mapping[str, SystemLatency]

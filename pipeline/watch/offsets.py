@@ -21,7 +21,7 @@ from pipeline.settings import Settings
 from pipeline.stages.routes import ROUTES
 from pipeline.watch.lag import PartitionLag, SystemLag, together
 
-__all__ = ["INGEST", "SYSTEMS", "Backlog", "OffsetWatch"]
+__all__ = ["INGEST", "SYSTEMS", "Backlog", "GroupLag", "OffsetWatch"]
 
 _logger = logging.getLogger(__name__)
 
@@ -29,9 +29,33 @@ INGEST = "cascade.market"
 """Topic whose end offset tells how much is offered."""
 
 _TIMEOUT_S = 3.0
+_LOOKS_A_FIRST = 60
 _SPECS = {**{name: route.spec for name, route in ROUTES.items()}, "gateway": GATEWAY_LOG}
 SYSTEMS = tuple(_SPECS)
 """Systems whose lag is followed, in the order of the flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLag:
+    """How far a group is behind on a partition.
+
+    Attributes:
+        group: Real name of the group.
+        topic: Real name of the topic.
+        partition: The partition.
+        earliest: Its first offset.
+        latest: Its end offset.
+        committed: Offset that the group committed; None where it has none.
+        lag: How far it is behind.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    earliest: int
+    latest: int
+    committed: int | None
+    lag: SystemLag
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +65,14 @@ class Backlog:
     Attributes:
         offered: Records ever offered: the end offsets of the ingest topic.
         systems: Lag of each system.
+        partitions: Lag of each group on each partition of its inputs.
+        cluster: Id of the cluster.
     """
 
     offered: int
     systems: Mapping[str, SystemLag]
+    partitions: tuple[GroupLag, ...] = ()
+    cluster: str = ""
 
 
 class OffsetWatch:
@@ -66,6 +94,9 @@ class OffsetWatch:
             for name, spec in _SPECS.items()
         }
         self._partitions: list[TopicPartition] = []
+        self._cluster = ""
+        self._looks = 0
+        self._earliest: dict[tuple[str, int], int] = {}
         self._lags: dict[tuple[str, str, int], PartitionLag] = {}
 
     def look(self) -> Backlog:
@@ -78,20 +109,35 @@ class OffsetWatch:
             # Committed first: what is committed later than the ends were read is no lag.
             committed = self._committed()
             ends = self._ends()
+            self._look_for_earliest()
         except KafkaException as error:
             raise BrokerUnavailable(f"Expected offsets of the broker, was: {error}") from error
         now_s = self._monotonic()
         found: dict[str, list[SystemLag]] = {name: [] for name in _SPECS}
+        partitions = []
         for name, topics in self._inputs.items():
             for (topic, partition), end in ends.items():
                 if topic in topics:
                     key = (name, topic, partition)
                     lag = self._lags.setdefault(key, PartitionLag())
                     lag.take(end, committed.get(key, 0 if end == 0 else None), now_s)
-                    found[name].append(lag.now(now_s))
+                    lag_now = lag.now(now_s)
+                    found[name].append(lag_now)
+                    partitions.append(
+                        GroupLag(
+                            self._settings.group(_SPECS[name].group), topic, partition,
+                            self._earliest.get((topic, partition), 0), end, committed.get(key),
+                            lag_now,
+                        )
+                    )  # fmt: skip
         ingest = self._settings.topic(INGEST)
         offered = sum(end for (topic, _), end in ends.items() if topic == ingest)
-        return Backlog(offered, {name: together(lags) for name, lags in found.items()})
+        return Backlog(
+            offered,
+            {name: together(lags) for name, lags in found.items()},
+            tuple(partitions),
+            self._cluster,
+        )
 
     def _committed(self) -> dict[tuple[str, str, int], int]:
         found: dict[tuple[str, str, int], int] = {}
@@ -113,15 +159,24 @@ class OffsetWatch:
 
     def _ends(self) -> dict[tuple[str, int], int]:
         if not self._partitions:
-            known = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+            metadata = self._admin.list_topics(timeout=_TIMEOUT_S)
+            known, self._cluster = metadata.topics, str(metadata.cluster_id)
             wanted = {topic for topics in self._inputs.values() for topic in topics}
             self._partitions = [
                 TopicPartition(topic, partition)
                 for topic in sorted(wanted & known.keys())
                 for partition in known[topic].partitions
             ]
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # no types declared
-        asked = dict.fromkeys(self._partitions, latest)
+        return self._offsets(OffsetSpec.latest())  # type: ignore[no-untyped-call]  # no types there
+
+    def _look_for_earliest(self) -> None:
+        """Ask now and then: first offsets move by retention alone."""
+        if self._looks % _LOOKS_A_FIRST == 0:
+            self._earliest = self._offsets(OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the same
+        self._looks += 1
+
+    def _offsets(self, spec: Any) -> dict[tuple[str, int], int]:
+        asked = dict.fromkeys(self._partitions, spec)
         futures = self._admin.list_offsets(asked, request_timeout=_TIMEOUT_S)
         return {
             (where.topic, where.partition): int(future.result(_TIMEOUT_S + 1.0).offset)

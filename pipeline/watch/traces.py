@@ -88,6 +88,7 @@ class PacketTrace(Struct, frozen=True, gc=False):
         reasons: Why.
         sealed_by: System that sealed its fate.
         retries: Retries of all systems.
+        recorded: When the broker had the record of its end; None where it is not the cascade's.
     """
 
     flow_id: str
@@ -100,6 +101,7 @@ class PacketTrace(Struct, frozen=True, gc=False):
     reasons: tuple[str, ...] = ()
     sealed_by: str = ""
     retries: int = 0
+    recorded: int | None = None
 
     @property
     def latency_ms(self) -> float | None:
@@ -156,4 +158,5 @@ def trace_of(end: FlowEnd) -> PacketTrace:
         end.reasons,
         end.stage,
         end.retries,
+        end.appended_ms * 1000,
     )

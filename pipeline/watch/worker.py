@@ -8,10 +8,11 @@ on where they were.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
+from prometheus_client.core import Metric
 
 from pipeline.clock import Clock, WallClock
 from pipeline.control.state import ControlView
@@ -24,11 +25,13 @@ from pipeline.watch.alerting.worker import AlertWorker
 from pipeline.watch.catalogue import figures
 from pipeline.watch.control_follower import ControlFollower
 from pipeline.watch.core import PerformanceCore
+from pipeline.watch.exposition import families
 from pipeline.watch.history import TOPIC, HistoryReader, MetricsHistory
 from pipeline.watch.host import read_host
 from pipeline.watch.monitoring import Monitor
 from pipeline.watch.source import KafkaFlows
-from pipeline.watch.view import MonitorView
+from pipeline.watch.uptime import Uptime
+from pipeline.watch.view import MonitorView, view_of
 
 __all__ = ["GROUP", "MonitorWorker"]
 
@@ -40,7 +43,17 @@ GROUP: Final = "cascade.monitor"
 WINDOW_S: Final = 10.0
 """Seconds that the figures of a snapshot are over."""
 
-_HISTORY_S = 10.0
+_TRIES = 40
+_TRY_S = 0.5
+
+_RESTORED: Final = {
+    "latency_ms": ('cascade_end_to_end_latency_quantile_seconds{path="any",quantile="0.5"}', 1e3),
+    "failure_rate": ("cascade_failure_ratio", 1.0),
+    "packets_per_second": ("cascade_throughput_packets_per_second", 1.0),
+    "cpu_usage": ("cascade_host_cpu_ratio", 1.0),
+    "memory_usage": ("cascade_host_memory_ratio", 1.0),
+}
+"""Samples that trends are taken of, each with its series in snapshots and the factor between."""
 
 SnapshotCallback = Callable[[MetricsSnapshot], None]
 
@@ -85,13 +98,14 @@ class MonitorWorker:
             acting=lambda: self._source.assigned, latest=lambda: self.history.latest,
             clock=self._clock,
         )  # fmt: skip
+        self._uptime = Uptime()
+        self._view: MonitorView | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor-snapshots", daemon=True)
 
     def start(self) -> None:
         """Begin, without waiting for anything."""
         self._reader.start()
-        self.monitor.start()
         self._alerts.start()
         self._thread.start()
 
@@ -113,18 +127,24 @@ class MonitorWorker:
         """
         self._callbacks.append(callback)
 
-    def view(self) -> MonitorView:
-        """Return what is known now."""
+    def collect(self) -> Iterable[Metric]:
+        """Return what Prometheus is told, as of the last snapshot."""
+        return families(self._view)
+
+    def _look(self) -> MonitorView:
+        """Return what is known now; called by one thread."""
         now_us = self._clock.now_us()
         control = self._control_view(now_us)
         with self.monitor.lock:
-            metrics = self.monitor.core.metrics(
+            return view_of(
+                self.monitor.core,
+                self._uptime,
+                control,
                 now_us,
                 WINDOW_S,
                 connected=self._source.connected,
                 undecodable=self._source.undecodable,
             )
-        return MonitorView(metrics, control)
 
     def _control_view(self, now_us: int) -> ControlView | None:
         try:
@@ -135,7 +155,8 @@ class MonitorWorker:
         return self._control.machine.view(current=True)
 
     def _run(self) -> None:
-        self._await_history()
+        self._go_on_where_it_was()
+        self.monitor.start()
         while not self._closing.wait(self._settings.metrics_interval_s):
             try:
                 self._write_down()
@@ -144,16 +165,34 @@ class MonitorWorker:
             except Exception:
                 _logger.exception("monitor could not make a snapshot")
 
-    def _await_history(self) -> None:
-        try:
-            self._reader.ready(_HISTORY_S)
-        except PipelineError as error:
-            _logger.warning("monitor begins without its history: %s", error)
+    def _go_on_where_it_was(self) -> None:
+        if not self._has_history():
+            _logger.warning("monitor begins without its history: no broker to read it from")
+        rows: dict[int, dict[str, float]] = {}
+        for sample, (series, factor) in _RESTORED.items():
+            times_us, numbers = self.history.points(series)
+            for time_us, number in zip(times_us.tolist(), numbers.tolist(), strict=True):
+                rows.setdefault(time_us, {})[sample] = number * factor
+        with self.monitor.lock:
+            for time_us in sorted(rows):
+                self.monitor.core.restore(time_us, rows[time_us])
+
+    def _has_history(self) -> bool:
+        for _ in range(_TRIES):
+            try:
+                self._reader.ready(_TRY_S)
+            except PipelineError:
+                if self._closing.is_set():
+                    return False
+            else:
+                return True
+        return False
 
     def _write_down(self) -> None:
         if not self._source.assigned:
+            self._view = None
             return  # another monitor speaks
-        view = self.view()
+        view = self._view = self._look()
         rounded = {series: float(f"{number:.6g}") for series, number in figures(view).items()}
         snapshot = MetricsSnapshot(
             view.metrics.timestamp,

@@ -125,6 +125,16 @@ async def test_a_lasting_failure_ends_that_input_alone() -> None:
     assert b"3" == headers["__cascade.errors.attempt"]
 
 
+async def test_rounds_are_tallied() -> None:
+    """Rounds, records, retries and dead letters are counted, once a round."""
+    bench = Bench(FakeLogic(lambda each: each.offset == 1), _patient())
+    await bench.work_off(*(market_data(sequence=n) for n in range(3)))
+    await bench.work_off(*(market_data(sequence=n) for n in range(3, 5)), start=3)
+    tally = bench.engine.tally
+    assert (2, 5, 2, 1) == (tally.rounds, tally.records, tally.retries, tally.dead_letters)
+    assert tally.busy_s > 0.0
+
+
 async def test_without_budget_there_is_no_retry() -> None:
     """A packet at its deadline is not tried again, and its letter still says what failed."""
     bench = Bench(FakeLogic(lambda _: True))
