@@ -70,9 +70,11 @@ class AlertRig:
 
     def told(self, *, ended: bool, since_us: int, subject: str = SUBJECT) -> Told:
         """Wait until the receiver was told of an alert from a moment on; return what it was."""
-        find = lambda: self.receiver.find(subject, ended=ended, since_us=since_us)  # noqa: E731
-        what = f"{subject} to be {'over' if ended else 'raised'}, was {self.receiver.told}"
-        wait_until(find, what, every_s=0.02)
+
+        def find() -> Told | None:
+            return self.receiver.find(subject, ended=ended, since_us=since_us)
+
+        wait_until(find, f"{subject} to be {'over' if ended else 'raised'}", every_s=0.02)
         found = find()
         assert found is not None
         return found

@@ -53,7 +53,12 @@ def _courier(desk: _Desk, way: Callable[[Message], bool]) -> Iterator[Courier]:
 def test_what_is_due_is_told_once() -> None:
     """It goes on asking, and has nothing more to tell."""
     desk, told = _Desk(), list[Message]()
-    with _courier(desk, lambda message: told.append(message) is None):
+
+    def way(message: Message) -> bool:
+        told.append(message)
+        return True
+
+    with _courier(desk, way):
         eventually(lambda: desk.asked >= 4)
     assert ["[WARNING] trading: latency/risk"] == [each.title for each in told]
 
