@@ -12,7 +12,12 @@ from pipeline.cli.connection import connected_settings
 from pipeline.cli.plain import show
 from pipeline.clock import WallClock
 from pipeline.errors import BrokerUnavailable, UsageError
-from pipeline.packets.events import AlertCommand, AlertCommandKind, PerformanceAlert
+from pipeline.packets.events import (
+    AlertCommand,
+    AlertCommandKind,
+    PerformanceAlert,
+    SecurityEventKind,
+)
 
 if TYPE_CHECKING:
     from pipeline.events import EventBus
@@ -25,6 +30,14 @@ __all__ = ["command"]
 _SYNC_S = 10.0
 _WAIT_S = 10.0
 _LOOK_S = 0.1
+_CHANGES_WHO_IS_TOLD = frozenset(
+    {
+        AlertCommandKind.SET,
+        AlertCommandKind.UNSET,
+        AlertCommandKind.SILENCE,
+        AlertCommandKind.UNSILENCE,
+    }
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _wait = click.option(
     "--wait",
@@ -243,9 +256,18 @@ def _command(
 
 
 def _publish(bus: "EventBus", given: AlertCommand) -> None:
+    from pipeline.control.security_log import publish_security_event
     from pipeline.watch.alerting.commands import TOPIC, key_of
 
     bus.publish(TOPIC, given, key=key_of(given))
+    if given.kind in _CHANGES_WHO_IS_TOLD:
+        publish_security_event(
+            bus.settings,
+            SecurityEventKind.CONFIGURATION_CHANGE,
+            author=given.author,
+            subject=f"alerts/{given.target}",
+            detail=f"{given.kind} {given.document} {given.reason}",
+        )
 
 
 def _list(*, as_json: bool, ended: bool) -> None:

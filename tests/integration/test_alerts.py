@@ -8,9 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
+from pipeline.control.security_log import TOPIC as SECURITY
+from pipeline.packets.codec import decode
+from pipeline.packets.events import SecurityEvent
 from tests.alerts.rig import STAGE, SUBJECT, AlertRig, alert_rig
 from tests.cluster import variables
-from tests.kafka_workers import wait_until
+from tests.kafka_workers import as_bytes, read_topic, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -72,6 +75,12 @@ def test_a_rule_that_is_set_takes_effect_and_is_taken_back(rig: AlertRig) -> Non
     listed = _alerts(rig, "set", "any", "--reset")["rules"]["any"]
     assert not listed["in_force"]
     rig.told(ended=True, since_us=raised.at_us, subject=name)
+    written = [
+        decode(as_bytes(each.value()) or b"") for each in read_topic(rig.settings, SECURITY)[0]
+    ]
+    assert [("operator", "alerts/any")] * 2 == [
+        (each.author, each.subject) for each in written if isinstance(each, SecurityEvent)
+    ]
 
 
 def test_a_test_is_told_and_names_who_was_not_reached(rig: AlertRig) -> None:
