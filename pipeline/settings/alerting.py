@@ -43,6 +43,8 @@ class AlertRule(Section):
         group: Alerts of one group are told of together; the rule's name where it is empty.
         inhibited_by: Rules whose alerts explain those of this one: while one is raised, nobody is
             told of these.
+        foresee: How many seconds ahead a breach is told of, one level lower; 0: not before it is
+            there. Needs the extra `forecast`, and a metric of `pipeline.watch.catalogue`.
         state: `disabled` takes the rule out.
     """
 
@@ -61,6 +63,7 @@ class AlertRule(Section):
     hysteresis: Annotated[float, Field(ge=0.0, lt=1.0, allow_inf_nan=False)] = 0.1
     group: Annotated[str, Field(max_length=60)] = ""
     inhibited_by: tuple[Word, ...] = ()
+    foresee: Span = 0.0
     state: Literal["enabled", "disabled"] = "enabled"
 
     @model_validator(mode="after")
@@ -131,6 +134,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "hold": 10.0,
         "clear": 10.0,
         "inhibited_by": ["broker_silent", "system_silent"],
+        "foresee": 60.0,
     },
     "errors": {
         "metric": "cascade_failure_ratio",
@@ -139,6 +143,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "hold": 10.0,
         "clear": 10.0,
         "inhibited_by": ["broker_silent", "system_silent"],
+        "foresee": 60.0,
     },
     "lag": {
         "metric": "cascade_backlog_age_seconds",
@@ -148,6 +153,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "hold": 5.0,
         "clear": 5.0,
         "inhibited_by": ["broker_silent", "system_silent"],
+        "foresee": 60.0,
     },
     "memory": {
         "metric": "cascade_host_memory_ratio",
@@ -156,6 +162,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "hold": 10.0,
         "clear": 10.0,
         "hysteresis": 0.02,
+        "foresee": 60.0,
     },
     "load": {
         "metric": "cascade_system_load_ratio",

@@ -95,8 +95,7 @@ class MonitorWorker:
         self._callbacks: list[SnapshotCallback] = []
         self._alerts = AlertWorker(
             settings, self._bus,
-            acting=lambda: self._source.assigned, latest=lambda: self.history.latest,
-            clock=self._clock,
+            acting=lambda: self._source.assigned, history=self.history, clock=self._clock,
         )  # fmt: skip
         self._uptime = Uptime()
         self._view: MonitorView | None = None

@@ -78,7 +78,8 @@ class AlertEngine:
         before = dict(self._entries)
         self._drop(rules, now_us)
         for name, rule in rules.items():
-            measured = dict(picked(figures, rule.metric, rule.where))
+            found = picked(figures, rule.metric, rule.where)
+            measured = {system: figures[spelled] for system, spelled in found}
             known = (system for key, system in self._watches if key == name)
             for system in dict.fromkeys([*self._raised_of(name), *known, *measured]):
                 if fnmatchcase(system, rule.subject):

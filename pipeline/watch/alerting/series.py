@@ -1,7 +1,7 @@
 """The series that rules pick from: a name and labels, as Prometheus spells them; pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 __all__ = ["CASCADE", "picked", "read_series"]
@@ -20,18 +20,17 @@ def read_series(spelled: str) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def picked(
-    figures: Mapping[str, float], metric: str, where: Mapping[str, str]
-) -> Iterator[tuple[str, float]]:
-    """Yield (system, number) for each series of a metric whose labels are as `where` says.
+    series: Iterable[str], metric: str, where: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield (system, series) for each series of a metric whose labels are as `where` says.
 
     The system is what the other labels say, with commas between; the whole cascade without any.
     """
-    for spelled, number in figures.items():
+    for spelled in series:
         name, labels = read_series(spelled)
-        if name != metric or not where.items() <= dict(labels).items():
-            continue
-        others = [value for key, value in labels if key not in where]
-        yield ",".join(others) or CASCADE, number
+        if name == metric and where.items() <= dict(labels).items():
+            others = [value for key, value in labels if key not in where]
+            yield ",".join(others) or CASCADE, spelled
 
 
 def _plain(value: str) -> str:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from pipeline.clock import Clock, WallClock
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import ConfigurationError, PipelineError, UsageError
 from pipeline.events import EventBus
 from pipeline.packets.events import AlertCommand, AlertCommandKind, MetricsSnapshot
 from pipeline.settings import AlertChannel, Settings
@@ -20,9 +20,11 @@ from pipeline.watch.alerting.couriers import Courier
 from pipeline.watch.alerting.engine import AlertEngine, Figures
 from pipeline.watch.alerting.entry import TEST, Entry
 from pipeline.watch.alerting.feed import AlertFeed
+from pipeline.watch.alerting.forewarning import Forewarner
 from pipeline.watch.alerting.notices import Notice, due
 from pipeline.watch.alerting.vitals import VitalSigns
-from pipeline.watch.history import figures_of_snapshot
+from pipeline.watch.forecast import require_forecasts
+from pipeline.watch.history import MetricsHistory, figures_of_snapshot
 from pipeline.watch.outbox import AlertOutbox
 
 __all__ = ["AlertWorker"]
@@ -30,6 +32,7 @@ __all__ = ["AlertWorker"]
 _logger = logging.getLogger(__name__)
 
 _SYNC_S = 10.0
+_LOOK_AHEAD_S = 5.0
 _STALE_US = 10_000_000
 _TEST_AGE_US = 60_000_000
 _ASKED_OF_WHO_ACTS = frozenset({AlertCommandKind.ACKNOWLEDGE, AlertCommandKind.TEST})
@@ -42,7 +45,7 @@ class AlertWorker:
         settings: Settings.
         bus: Connection to Kafka; it is not closed here.
         acting: Says whether this process is the one that acts.
-        latest: Returns the newest snapshot; None before the first.
+        history: What was measured.
         clock: Clock.
         monotonic: Seconds that only run forward.
 
@@ -56,13 +59,14 @@ class AlertWorker:
         bus: EventBus,
         *,
         acting: Callable[[], bool],
-        latest: Callable[[], MetricsSnapshot | None],
+        history: MetricsHistory,
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = settings.alerts
         self._acting = acting
-        self._latest = latest
+        self._history = history
+        self._forewarner = Forewarner(history.points)
         self._clock = clock or WallClock()
         self._lock = threading.Lock()
         self._engine: AlertEngine | None = None
@@ -76,22 +80,25 @@ class AlertWorker:
             Courier(each, cascade, self._due, self._note) for each in self._limits.channels
         ]
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, name="alerts", daemon=True),
+            threading.Thread(target=self._look_ahead, name="alerts-forecasts", daemon=True),
+        ]
 
     def start(self) -> None:
         """Begin, without waiting for anything."""
         self._vitals.start()
-        self._thread.start()
-        for each in self._couriers:
+        for each in (*self._threads, *self._couriers):
             each.start()
 
     def close(self) -> None:
         """End it; the alerts stay raised, for the next to go on with."""
         self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        for each in self._couriers:
-            each.close()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        for courier in self._couriers:
+            courier.close()
         self._feed.close()
         self._vitals.close()
         self._outbox.close()
@@ -137,12 +144,40 @@ class AlertWorker:
 
     def _figures(self) -> Figures:
         """Return the newest snapshot's numbers; none where it is old."""
-        snapshot = self._latest()
+        snapshot = self._history.latest
         if snapshot is None or self._clock.now_us() - snapshot.time > _STALE_US:
             return {}
         if snapshot is not self._snapshot:
             self._snapshot, self._measured = snapshot, figures_of_snapshot(snapshot)
         return self._measured
+
+    # -- looking ahead ---------------------------------------------------------------------------
+
+    def _look_ahead(self) -> None:
+        try:
+            require_forecasts()
+        except ConfigurationError as error:
+            _logger.warning("no breach is foreseen: %s", error)
+            return
+        while not self._closing.wait(_LOOK_AHEAD_S):
+            try:
+                self._foresee()
+            except Exception:
+                _logger.exception("no breach is foreseen")
+
+    def _foresee(self) -> None:
+        with self._lock:
+            engine = self._engine
+            raised = [each.state.subject for each in engine.active] if engine else []
+        if engine is None:
+            return
+        now_us = self._clock.now_us()
+        rules = self._feed.orders.rules()
+        found = self._forewarner.look(rules, [*self._figures()], raised, now_us)
+        with self._lock:
+            if self._engine is engine:
+                for each in found:
+                    self._publish(engine.foresee(each.subject, each.state, each.message, now_us))
 
     # -- what comes from the topics --------------------------------------------------------------
 
