@@ -1,12 +1,16 @@
 """What a broker refuses, as an error that names the right, the topic and the principal."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from pipeline.errors import AccessDenied
 
-__all__ = ["LOGIN_FAILURES", "denial", "denied", "login_refused"]
+__all__ = ["LOGIN_FAILURES", "denial", "denied", "login_refused", "metadata"]
+
+_LOOK_S = 2.0
 
 LOGIN_FAILURES = frozenset(
     {
@@ -72,3 +76,29 @@ def login_refused(bootstrap: str, properties: Mapping[str, str], why: str) -> Ac
         f"Expected the broker at {bootstrap} to let {who} in by {how}, was: {why}. Correct"
         " CASCADE_KAFKA__* or the credentials."
     )
+
+
+def metadata(
+    admin: AdminClient, refused: Sequence[KafkaError], timeout_s: float
+) -> ClusterMetadata:
+    """Return what a broker says of its cluster, waiting no longer once it refused the login.
+
+    A client goes on trying for ever, and tells of a refusal only who polls it.
+
+    Args:
+        admin: The client.
+        refused: Where its `error_cb` puts `LOGIN_FAILURES`.
+        timeout_s: Longest time to wait, seconds.
+
+    Raises:
+        KafkaException: If there was no answer.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        left_s = deadline_s - time.monotonic()
+        try:
+            return admin.list_topics(timeout=max(0.1, min(left_s, _LOOK_S)))
+        except KafkaException:
+            admin.poll(0)
+            if refused or left_s <= _LOOK_S:
+                raise

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pipeline.access import LOGIN_FAILURES, login_refused
+from pipeline.access import LOGIN_FAILURES, login_refused, metadata
 from pipeline.errors import BrokerUnavailable
 
 __all__ = ["Cluster", "probe"]
@@ -57,9 +57,8 @@ def probe(
     }
     client = AdminClient(asked)
     try:
-        metadata = client.list_topics(timeout=max(0.1, deadline_s - time.monotonic()))
+        found = metadata(client, refused, deadline_s - time.monotonic())
     except KafkaException as error:
-        client.poll(0)
         if refused:
             raise login_refused(bootstrap, properties or {}, refused[0].str()) from error
         raise BrokerUnavailable(
@@ -67,9 +66,9 @@ def probe(
             f" within {timeout_s:g} s ({error.args[0].str()}). Check the address, and TLS and SASL"
             " under CASCADE_KAFKA__*."
         ) from error
-    if not metadata.brokers:
+    if not found.brokers:
         raise BrokerUnavailable(f"Expected a broker at {bootstrap}, was a cluster without any yet.")
-    return Cluster(metadata.cluster_id, len(metadata.brokers))
+    return Cluster(found.cluster_id, len(found.brokers))
 
 
 def _connect(bootstrap: str, timeout_s: float) -> None:

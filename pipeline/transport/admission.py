@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient
 
-from pipeline.access import LOGIN_FAILURES, denial, denied, login_refused
+from pipeline.access import LOGIN_FAILURES, denial, denied, login_refused, metadata
 from pipeline.errors import BrokerUnavailable
 from pipeline.kafka_logging import ClientLog
 from pipeline.settings import Settings
@@ -55,10 +55,10 @@ def check_rights(settings: Settings, spec: LogSpec, timeout_s: float = _TIMEOUT_
     properties["error_cb"] = note
     admin = AdminClient(properties, logger=ClientLog(_logger))
     try:
+        metadata(admin, refused, timeout_s)
         for right, kind, name in _lacking(admin, settings, spec, timeout_s):
             raise denied(right, kind, name, settings.principal)
     except KafkaException as error:
-        admin.poll(0)
         if refused:
             raise login_refused(
                 str(settings.broker), settings.connection(), refused[0].str()

@@ -78,13 +78,15 @@ class SecuredBroker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        output = (self.folder / "kafka.out").open("ab")
         tool = ["kafka.tools.StorageTool", "format", "-t", new_cluster_id(), "-c"]
-        command = [*self._java, *tool, str(self._properties)]
-        subprocess.run(command, check=True, stdout=output, stderr=output, timeout=60)
-        self._process = subprocess.Popen(
-            [*self._java, "kafka.Kafka", str(self._properties)], stdout=output, stderr=output
-        )
+        with (self.folder / "kafka.out").open("ab") as output:
+            subprocess.run(
+                [*self._java, *tool, str(self._properties)],
+                check=True, stdout=output, stderr=output, timeout=60,
+            )  # fmt: skip
+            self._process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(self._properties)], stdout=output, stderr=output
+            )
         try:
             self._await()
         except BaseException:
