@@ -17,6 +17,7 @@ _COMMANDS = {
     "broker": ("pipeline.cli.broker:command", "Find, start and stop a Kafka for this machine."),
     "config": ("pipeline.cli.config:command", "Show the settings in force."),
     "control": ("pipeline.cli.control:command", "Halt, resume and inspect trading."),
+    "dashboard": ("pipeline.cli.dashboard:command", "Serve a web page over the cascade."),
     "demo": ("pipeline.cli.demo:command", "Run the whole pipeline and report on it."),
     "dlq": ("pipeline.cli.dlq:command", "List and inspect dead letters."),
     "emergency": ("pipeline.cli.emergency:command", "Declare, show and resolve emergencies."),
@@ -29,6 +30,7 @@ _COMMANDS = {
     "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
     "status": ("pipeline.cli.status:command", "Say how the cascade is."),
     "topics": ("pipeline.cli.topics:command", "Create and check the topics."),
+    "users": ("pipeline.cli.users:command", "Say who may use the dashboard."),
     "versions": ("pipeline.cli.versions:command", "Show what each worker runs."),
     "validate": ("pipeline.cli.validate:command", "Run all rules over the cascade."),
 }

@@ -5,7 +5,8 @@ gives none: intervals and time-outs are seconds. `pipeline.settings.names` has t
 constructor's argument that belong to each.
 """
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, ConfigDict, Field
 
@@ -13,6 +14,7 @@ from pipeline.settings.sections import Seconds, Section
 
 __all__ = [
     "CoordinationSettings",
+    "DashboardSettings",
     "DetectionSettings",
     "EmergencyContact",
     "EmergencySettings",
@@ -165,3 +167,28 @@ class DetectionSettings(Section):
     usage_warning: Ratio = 0.9
     usage_critical: Ratio = 0.95
     worker_memory_mb: Positive = 2000.0
+
+
+class DashboardSettings(Section):
+    """Settings of the dashboard's web server.
+
+    Attributes:
+        host: Address that it listens on; another than a loopback address needs TLS, or
+            `remote_http`.
+        port: Port; 0 takes any that is free.
+        users_file: File of the users; None: `users.json` of the home folder.
+        tls_certificate: Certificate chain in PEM; None: no TLS.
+        tls_key: Its private key in PEM.
+        remote_http: Whether it may listen without TLS on an address that others reach: `refuse`,
+            or `allow`, as behind a proxy that ends TLS, or in a container whose port is published
+            to loopback alone.
+        session_idle_s: Seconds after which a session that was not used ends.
+    """
+
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8765
+    users_file: Path | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    remote_http: Literal["refuse", "allow"] = "refuse"
+    session_idle_s: Seconds = 1800.0

@@ -19,6 +19,7 @@ from pipeline.settings import secret_files
 from pipeline.settings.alerting import AlertSettings
 from pipeline.settings.components import (
     CoordinationSettings,
+    DashboardSettings,
     DetectionSettings,
     EmergencySettings,
     PerformanceSettings,
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
         emergency: Emergency protocols.
         detection: When the emergency worker declares an emergency.
         alerts: When the monitor worker raises alerts, and who is told.
+        dashboard: The dashboard's web server.
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
         breaker_open_s: How long it stays open before it probes.
@@ -154,6 +156,7 @@ class Settings(BaseSettings):
     emergency: EmergencySettings = EmergencySettings()
     detection: DetectionSettings = DetectionSettings()
     alerts: AlertSettings = AlertSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5
     breaker_open_s: Seconds = 30.0
