@@ -3,6 +3,7 @@
 PipelineError
     RetryableError          passing fault: try again in place, with backoff
         BrokerUnavailable
+        RegistryUnavailable
         FlowLimitReached    as many flows are in flight as may be
         OutcomePending      a flow has not ended yet
     PoisonError             this record will never work: dead-letter it
@@ -39,6 +40,7 @@ __all__ = [
     "PoisonError",
     "PositionLost",
     "RecordTooLarge",
+    "RegistryUnavailable",
     "RetryableError",
     "RoutingError",
     "SignatureRefused",
@@ -96,6 +98,10 @@ class RetryableError(PipelineError):
 
 class BrokerUnavailable(RetryableError):
     """No Kafka broker answered in time."""
+
+
+class RegistryUnavailable(RetryableError):
+    """The schema registry did not answer in time."""
 
 
 class FlowLimitReached(RetryableError):

@@ -7,10 +7,16 @@ from collections.abc import Mapping
 import click
 
 from pipeline import __version__
-from pipeline.errors import BrokerUnavailable, ConfigurationError, PipelineError
+from pipeline.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    PipelineError,
+    RegistryUnavailable,
+)
 
 __all__ = ["LazyGroup", "main"]
 
+_CANNOT = (BrokerUnavailable, ConfigurationError, RegistryUnavailable)
 _COMMANDS = {
     "alerts": ("pipeline.cli.alerts:command", "List, acknowledge, silence and set alerts."),
     "bench": ("pipeline.cli.bench:command", "Say which rates this machine sustains."),
@@ -87,7 +93,7 @@ class LazyGroup(click.Group):
             if ctx.params.get("debug"):
                 raise
             click.echo(f"cascade: {error}", err=True)
-            sys.exit(2 if isinstance(error, BrokerUnavailable | ConfigurationError) else 1)
+            sys.exit(2 if isinstance(error, _CANNOT) else 1)
 
 
 @click.group(

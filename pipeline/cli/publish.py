@@ -3,8 +3,9 @@
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import click
@@ -22,6 +23,11 @@ from pipeline.cli.connection import connected_settings
 from pipeline.errors import BrokerUnavailable
 from pipeline.market import FaultPlan, Feed, Publisher, PublishReport, open_feed
 from pipeline.market.faults import FAULTS
+from pipeline.market.ingest import INGEST_TOPIC
+from pipeline.packets import codec
+from pipeline.packets.models import MarketData
+from pipeline.registry import Registry, RegistryCodec
+from pipeline.settings import Settings
 
 __all__ = ["command"]
 
@@ -66,6 +72,9 @@ _INTERRUPTED = 130
     help="Number of each symbol's first bar; by default from the time of day, 0 under the event"
     " clock.",
 )
+@click.option(
+    "--registry", is_flag=True, help="In the framing of the schema registry: CASCADE_REGISTRY_URL."
+)
 @click.option("--strict", is_flag=True, help="Exit code 1 if the source had rows that are no bars.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(  # click passes options by name
@@ -79,6 +88,7 @@ def command(  # click passes options by name
     seed: int,
     interval_s: int | None,
     start_sequence: int | None,
+    registry: bool,
     strict: bool,
     as_json: bool,
 ) -> None:
@@ -89,7 +99,8 @@ def command(  # click passes options by name
     """
     plan = FaultPlan.parse(faults)
     feed = open_feed(source, symbols=symbols, seed=seed, interval_s=interval_s)
-    publisher = Publisher(connected_settings())
+    settings = connected_settings()
+    publisher = Publisher(settings, encode=_framing(settings, registry=registry))
     with _stop_on_signals() as stop, _progress(feed, bars, hidden=as_json) as progress:
         task = progress.task_ids[0]
         report = publisher.publish(
@@ -106,6 +117,14 @@ def command(  # click passes options by name
         )
     click.echo(_json(report) if as_json else _summary(report))
     _end(report, strict=strict)
+
+
+def _framing(settings: Settings, *, registry: bool) -> Callable[[MarketData], bytes]:
+    """Return what gives packets their bytes."""
+    if not registry:
+        return codec.encode
+    registered = RegistryCodec(settings, Registry(settings))
+    return partial(registered.encode, topic=INGEST_TOPIC)
 
 
 @contextmanager

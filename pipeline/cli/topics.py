@@ -152,6 +152,20 @@ def export(path: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(yaml.safe_load(text), indent=2) if as_json else text, nl=as_json)
 
 
+@command.command()
+@_file_option
+@_json_option
+def asyncapi(path: Path | None, as_json: bool) -> None:
+    """Write an AsyncAPI 3 document of topics, record types and who sends and receives them."""
+    import yaml
+
+    from pipeline.topics.asyncapi import document
+
+    made = document(TopicFile.load(path), load_settings())
+    text = json.dumps(made, indent=2) if as_json else yaml.safe_dump(made, sort_keys=False)
+    click.echo(text)
+
+
 @command.command("list")
 @_file_option
 @_json_option

@@ -16,6 +16,7 @@ from pipeline.events.publishing import PUBLISH_TIMEOUT_S, Outbox, RecordPosition
 from pipeline.events.stream import Stream
 from pipeline.events.subscription import Received, Start, Subscription
 from pipeline.packets.codec import encode
+from pipeline.registry import use as use_registry
 from pipeline.settings import Settings, load_settings
 
 __all__ = ["EventBus"]
@@ -47,6 +48,7 @@ class EventBus:
             settings = load_settings() if broker is None else load_settings(broker=broker)
         elif broker is not None:
             settings = settings.model_copy(update={"broker": broker})
+        use_registry(settings)
         self._settings = settings
         self._connect_timeout_s = connect_timeout_s
         self._lock = threading.RLock()

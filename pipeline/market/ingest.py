@@ -2,6 +2,7 @@
 
 import io
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -54,9 +55,13 @@ class RecordMaker:
 
     Args:
         settings: Account, time-out and clock.
+        encode: Gives a good packet its bytes; what is spoilt is spoilt in our own framing.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, encode: Callable[[MarketData], bytes] = codec.encode
+    ) -> None:
+        self._encode = encode
         self._account = settings.account
         self._timeout_us = settings.cascade_timeout_ms * 1000
         self._live = settings.clock == "wall"
@@ -80,7 +85,7 @@ class RecordMaker:
         packet = MarketData(self._envelope(item, now_us), item.market_bar.bar)
         if item.kind is ItemKind.POISON:
             return IngestRecord(symbol.encode(), _poison(codec.encode(packet), item.dice), [], "")
-        value = _with_nan(packet) if item.kind is ItemKind.NAN else codec.encode(packet)
+        value = _with_nan(packet) if item.kind is ItemKind.NAN else self._encode(packet)
         flow_id = packet.envelope.flow_id
         deadline = str(packet.envelope.deadline).encode()
         headers = [("flow_id", flow_id.encode()), ("deadline", deadline)]

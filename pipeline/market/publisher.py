@@ -18,7 +18,8 @@ from pipeline.market.feed import Feed, MarketBar
 from pipeline.market.ingest import INGEST_TOPIC, IngestRecord, RecordMaker
 from pipeline.market.outlet import Delivered, Delivery, KafkaOutlet, Outlet
 from pipeline.market.schedule import Schedule, make_schedule
-from pipeline.packets import identity
+from pipeline.packets import codec, identity
+from pipeline.packets.models import MarketData
 from pipeline.settings import Settings
 
 __all__ = ["ExpectedDeadLetter", "PublishReport", "Publisher"]
@@ -104,6 +105,7 @@ class Publisher:
         outlet: Where records go; by default Kafka, connected here.
         clock: Wall clock that records are scheduled by.
         pause: Waits so many seconds; by default until stopped, at most.
+        encode: Gives a packet its bytes; by default in our own framing.
 
     Raises:
         BrokerUnavailable, ConfigurationError: As `KafkaOutlet`.
@@ -116,8 +118,10 @@ class Publisher:
         outlet: Outlet | None = None,
         clock: Clock | None = None,
         pause: Callable[[float], None] | None = None,
+        encode: Callable[[MarketData], bytes] = codec.encode,
     ) -> None:
         self._settings = settings
+        self._encode = encode
         self._outlet = KafkaOutlet(settings) if outlet is None else outlet
         self._clock = WallClock() if clock is None else clock
         self._pause = pause
@@ -181,7 +185,9 @@ class Publisher:
             on_sent=on_sent,
             on_progress=on_progress,
         )
-        run.send_all(_bars(feed, bars), RecordMaker(self._settings), schedule, seconds)
+        run.send_all(
+            _bars(feed, bars), RecordMaker(self._settings, self._encode), schedule, seconds
+        )
         return run.report(feed, start_sequence)
 
 

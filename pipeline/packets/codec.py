@@ -10,7 +10,7 @@ What is cached, once per process: parsed schemas, fingerprints, compiled functio
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,18 +25,22 @@ __all__ = [
     "JournalHead",
     "decode",
     "decode_as",
+    "decode_body",
     "decode_with_parts",
     "encode",
     "is_marker",
     "is_sandbox",
     "journal_head",
     "marker_prefix",
+    "read_also",
 ]
 
 _MAGIC = b"\xc3\x01"
 _HEADER = 10
+_FOREIGN_HEADER = 5
 _CONTINUED = 0x80
 _NO_PARTS: dict[str, bytes] = {}
+_find_foreign: Callable[[bytes], Any | None] | None = None
 _Packet = TypeVar("_Packet", bound=msgspec.Struct)
 
 
@@ -185,16 +189,55 @@ def decode_with_parts(value: bytes | None) -> tuple[msgspec.Struct, Mapping[str,
     return decode(value), _NO_PARTS
 
 
+def read_also(find: Callable[[bytes], Any | None] | None) -> None:
+    """Have `decode` take values in another framing than ours too, for the whole process.
+
+    Only what does not have our framing is shown to `find`, so that ours stays as quick as it is.
+
+    Args:
+        find: Returns the parsed schema that a value was written with, whose body begins at its byte
+            5, or None where the framing is another one; None: read ours alone.
+    """
+    global _find_foreign  # noqa: PLW0603  # one process, one registry
+    _find_foreign = find
+
+
 def _decode_carefully(value: bytes | None) -> msgspec.Struct:
+    foreign = None
+    if value is not None and _find_foreign is not None and value[:2] != _MAGIC:
+        foreign = _find_foreign(value)
+    if value is not None and foreign is not None:
+        return decode_body(value, _FOREIGN_HEADER, foreign)
     if value is None or value[:2] != _MAGIC or len(value) < _HEADER:
         was = "null" if value is None else f"{len(value)} bytes starting {value[:10].hex(' ')}"
         raise MalformedPacket(f"Expected Avro single-object encoding (C3 01 ...), was {was}")
     found = _readers().get(value[:_HEADER])
     if found is None:
         raise MalformedPacket(f"Expected a known schema, was fingerprint {value[2:10].hex()}")
-    writer_schema, reader_schema, model = found
+    return _decode_as_written(value, _HEADER, *found)
+
+
+def decode_body(value: bytes, start: int, writer_schema: Any) -> msgspec.Struct:
+    """Return the packet whose Avro body begins at `start`, written with a schema of anybody's.
+
+    Raises:
+        MalformedPacket: If the schema is of no packet of ours or cannot be read as one, or the
+            bytes do not fit it.
+        InvalidPacket: Readable, but a field breaks its constraint.
+    """
+    name = writer_schema.get("name", "") if isinstance(writer_schema, dict) else str(writer_schema)
+    namespace, _, short = str(name).rpartition(".")
+    model = _model(short) if namespace == schemas.NAMESPACE else None
+    if model is None:
+        raise MalformedPacket(f"Expected a packet of {schemas.NAMESPACE}, was a {name}")
+    return _decode_as_written(value, start, writer_schema, schemas.current(short), model)
+
+
+def _decode_as_written(
+    value: bytes, start: int, writer_schema: Any, reader_schema: Any, model: type[msgspec.Struct]
+) -> msgspec.Struct:
     source = io.BytesIO(value)
-    source.seek(_HEADER)
+    source.seek(start)
     datum = _read(source, writer_schema, reader_schema, model.__name__)
     if source.tell() != len(value):
         left = len(value) - source.tell()

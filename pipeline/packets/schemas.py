@@ -17,7 +17,7 @@ from fastavro.schema import fingerprint, load_schema, to_parsing_canonical_form
 from pipeline.errors import ConfigurationError
 from pipeline.resources import resource
 
-__all__ = ["NAMESPACE", "current", "fingerprint_of", "history", "names", "set_hash"]
+__all__ = ["NAMESPACE", "current", "fingerprint_of", "history", "names", "plain", "set_hash"]
 
 NAMESPACE = "cascade"
 
@@ -31,6 +31,15 @@ def names() -> list[str]:
     """Return the short names of all schemas, sorted."""
     files = resource("schemas").glob(f"{NAMESPACE}.*.avsc")
     return sorted(path.name.split(".")[1] for path in files)
+
+
+def plain(schema: Any) -> Any:
+    """Return a parsed schema as JSON has it, without the parser's own notes."""
+    if isinstance(schema, dict):
+        return {key: plain(value) for key, value in schema.items() if not key.startswith("__")}
+    if isinstance(schema, list):
+        return [plain(item) for item in schema]
+    return schema
 
 
 @cache

@@ -31,7 +31,8 @@ def parse_flags(texts: Sequence[str]) -> dict[str, Any]:
         if not separator or not name:
             raise ConfigurationError(f"Expected --set NAME=VALUE, was {text!r}")
         *above, key = name.removeprefix("cascade.").split(".")
-        if (above or [key])[0] == "kafka" or key == "emergency_contacts":
+        secret = key == "registry_url" and "@" in value
+        if secret or (above or [key])[0] == "kafka" or key == "emergency_contacts":
             raise ConfigurationError(
                 f"Expected {name} in the environment or a file, since it may hold secrets, was"
                 " --set, which everybody can read in the list of processes"

@@ -136,6 +136,8 @@ def _hide(name: str, value: Any) -> Any:
     """Return `value`, or stars where it is a secret, or may hold one."""
     if name == "kafka" or (name.startswith("kafka.") and is_secret(name)):
         return _HIDDEN
+    if name == "registry_url" and "@" in str(value):
+        return _HIDDEN
     if name.startswith(("emergency.emergency_contacts", "alerts.channels")):
         return _contact_hidden(value)
     return value

@@ -110,6 +110,8 @@ class Settings(BaseSettings):
         topic_profile: Profile of `topics.yaml` that topics are created with.
         acl_principal: Who a role is to the broker's authorizer; `{role}` becomes the role's name,
             behind the namespace where there is one: `User:{role}`, `User:CN={role},O=Desk`.
+        registry_url: A Confluent-compatible schema registry, `http://[user:password@]host:port`;
+            None: none.
         log_level: Least level that is logged.
         metrics_host: Where workers listen for Prometheus; loopback, since `/metrics` asks nobody
             who they are.
@@ -179,6 +181,9 @@ class Settings(BaseSettings):
     upgrade_window_s: Seconds = 600.0
     topic_profile: str = "dev"
     acl_principal: Annotated[str, Field(pattern=r"^[A-Za-z]+:[^*]*\{role\}[^*]*$")] = "User:{role}"
+    registry_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(
+        default=None, repr=False
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     metrics_host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=-1, le=65_400)] = 0

@@ -7,6 +7,7 @@ as a change of all records that hold it.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,33 @@ from fastavro import parse_schema
 from fastavro.schema import load_schema
 
 from pipeline.errors import ConfigurationError
-from pipeline.packets.schemas import NAMESPACE, fingerprint_of
+from pipeline.packets.schemas import NAMESPACE, fingerprint_of, plain
 from pipeline.resources import resource
 
-__all__ = ["check", "record"]
+__all__ = ["Version", "check", "record", "versions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One schema that packets were written with.
+
+    Attributes:
+        name: Record type.
+        fingerprint: By which packets name it, hexadecimal.
+        current: Whether packets are written with it now.
+        fields: Names of its fields.
+        added: Fields of the current schema that it has not.
+        removed: Its fields that the current schema has not.
+        readable: Whether the current schema reads what it wrote.
+    """
+
+    name: str
+    fingerprint: str
+    current: bool
+    fields: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    readable: bool
 
 
 def check(folder: Path | None = None) -> list[str]:
@@ -47,6 +71,41 @@ def check(folder: Path | None = None) -> list[str]:
     return faults
 
 
+def versions(folder: Path | None = None) -> list[Version]:
+    """Return every recorded schema by name, the current one of each last.
+
+    Args:
+        folder: Where the schemas and their `history` lie; the project's where it is None.
+
+    Raises:
+        ConfigurationError: If the package `avro`, which compares schemas, is not installed.
+    """
+    folder = folder or resource("schemas")
+    current = _current(folder)
+    found = []
+    for path in sorted((folder / "history").glob("*/*.avsc")):
+        name = path.parent.name
+        written, now = json.loads(path.read_text(encoding="utf-8")), current.get(name)
+        is_current = now is not None and fingerprint_of(now).hex() == path.stem
+        before, after = _field_names(written), () if now is None else _field_names(now)
+        found.append(
+            Version(
+                name,
+                path.stem,
+                is_current,
+                before,
+                tuple(each for each in after if each not in before),
+                tuple(each for each in before if each not in after),
+                now is not None and not _incompatibilities(plain(now), written),
+            )
+        )
+    return sorted(found, key=lambda each: (each.name, each.current, each.fingerprint))
+
+
+def _field_names(schema: Any) -> tuple[str, ...]:
+    return tuple(field["name"] for field in schema["fields"])
+
+
 def record(folder: Path | None = None) -> list[Path]:
     """Write each current schema that its history lacks, and return the new files.
 
@@ -61,7 +120,7 @@ def record(folder: Path | None = None) -> list[Path]:
             continue
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(_plain(schema), indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(plain(schema), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise ConfigurationError(f"Expected to write {path}, was refused: {error}") from error
         written.append(path)
@@ -89,7 +148,7 @@ def _faults_of(path: Path, current: Any | None) -> list[str]:
         return [f"{name}: Expected {path} to be named {fingerprint}, as its content is, was not"]
     if current is None:
         return [f"{name}: Expected a current schema, since {path} was written with, was none"]
-    reasons = _incompatibilities(_plain(current), written)
+    reasons = _incompatibilities(plain(current), written)
     return [f"{name}: Expected to read what {path.stem} wrote, was: {reasons}"] if reasons else []
 
 
@@ -109,12 +168,3 @@ def _incompatibilities(reader: Any, writer: Any) -> str:
         return ""
     kinds = ", ".join(sorted({kind.value for kind in result.incompatibilities}))
     return f"{kinds}: {', '.join(sorted(result.messages))} at {', '.join(sorted(result.locations))}"
-
-
-def _plain(schema: Any) -> Any:
-    """Return a parsed schema without the parser's own notes."""
-    if isinstance(schema, dict):
-        return {key: _plain(value) for key, value in schema.items() if not key.startswith("__")}
-    if isinstance(schema, list):
-        return [_plain(item) for item in schema]
-    return schema
