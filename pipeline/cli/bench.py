@@ -320,6 +320,31 @@ def overload_command(mode: str, capacity: float | None, factors: str, **given: A
     )
 
 
+@command.command("watch")
+@_shared
+@click.option("--mode", type=_MODES, default="paired", show_default=True)
+@click.option("--rate", type=float, default=200.0, show_default=True)
+@click.option("--pairs", type=click.IntRange(1, 20), default=3, show_default=True)
+@click.option("--flood", type=click.IntRange(min=500), default=6000, show_default=True)
+def watch_command(mode: str, rate: float, pairs: int, flood: int, **given: Any) -> None:
+    """Watch and do not, in turns: what it costs the path, and whether the monitor is right.
+
+    Checks that the monitor's p50 and p99 are within 5 % of what the bench's own reader measures of
+    the same packets, and that the path's p50 is within 10 % of that without anybody watching. The
+    ratios of throughput and p99 are stated with their spread.
+    """
+    from pipeline.bench.watching import Watched, watch, watch_table
+
+    found = Watched()
+    _run(
+        "watch",
+        given,
+        lambda lab: watch(lab, mode, rate, pairs, flood, found),
+        lambda: {"watching": found.to_dict()},
+        lambda: watch_table(found),
+    )
+
+
 def _numbers(text: str) -> list[int]:
     try:
         return [int(each) for each in text.split(",")]
