@@ -33,6 +33,7 @@ _COMMANDS = {
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
     "replay": ("pipeline.cli.replay:command", "Run the past through the same code again."),
     "run": ("pipeline.cli.run:command", "Run workers under supervision."),
+    "scaling": ("pipeline.cli.scaling:command", "Say how many workers each stage should have."),
     "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
     "status": ("pipeline.cli.status:command", "Say how the cascade is."),
     "topics": ("pipeline.cli.topics:command", "Create and check the topics."),

@@ -15,7 +15,9 @@ import click
 from pipeline.cli.connection import connected_settings
 from pipeline.errors import BrokerUnavailable, UsageError
 from pipeline.run import STAGES, EventKind, Owned, WorkerEvent, worker_specs
+from pipeline.run.autoscale import Autoscaler
 from pipeline.run.session import LocalRun, log_folder
+from pipeline.settings import Settings
 
 __all__ = ["command"]
 
@@ -44,6 +46,11 @@ _STOP_S = 10.0
     default=None,
     help="The workers that watch, too, or not; where no stages are named, they run.",
 )
+@click.option(
+    "--autoscale",
+    is_flag=True,
+    help="Add and end workers of the stages as the monitor recommends; on one machine only.",
+)
 def command(
     stages: tuple[str, ...],
     single: bool,
@@ -52,6 +59,7 @@ def command(
     standby: bool,
     emergency: bool | None,
     watch: bool | None,
+    autoscale: bool,
 ) -> None:
     """Run workers until Ctrl-C: strategic, tactical, risk, execution, gateway, or those named.
 
@@ -62,6 +70,8 @@ def command(
     A worker that ends is started again. Ctrl-C ends them in order; a second one at once. Each has
     its log file under CASCADE_HOME/logs/NAMESPACE.
     """
+    if autoscale and (single or paired):
+        raise UsageError("Expected --autoscale without --single and --paired: they share processes")
     settings = connected_settings()
     specs = worker_specs(
         stages,
@@ -80,7 +90,7 @@ def command(
     click.echo(f"Logs go to {log_folder(settings)}; Ctrl-C ends the run.")
     with _stop_on_signals() as stop:
         try:
-            with run:
+            with run, _scaling(settings, run, printer, asked=autoscale):
                 _wait(run, stop, printer)
                 printer.line("stopping")
                 stopper = threading.Thread(target=run.supervisor.stop, args=(_STOP_S,))
@@ -91,6 +101,21 @@ def command(
                     stopper.join(_POLL_S)
         finally:
             printer.line(f"all workers ended, {run.supervisor.restarts} restarts")
+
+
+@contextmanager
+def _scaling(
+    settings: Settings, run: LocalRun, printer: "_Printer", *, asked: bool
+) -> Iterator[None]:
+    if not asked:
+        yield
+        return
+    autoscaler = Autoscaler(settings, run.supervisor, run.stages, printer.line)
+    autoscaler.start()
+    try:
+        yield
+    finally:
+        autoscaler.close()
 
 
 def _wait(run: LocalRun, stop: "_Stop", printer: "_Printer") -> None:

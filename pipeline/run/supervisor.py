@@ -230,6 +230,38 @@ class Supervisor:
             self._await(gone, f"workers of {stage} to end", _RETIRE_S)
         return [each.spec.name for each in standbys]
 
+    def scale(self, stage: str, count: int) -> tuple[list[str], list[str]]:
+        """Have a stage run on so many workers; return the names of those (started, ended).
+
+        The group shares the partitions out anew. The youngest end first, by SIGTERM; nothing is
+        waited for.
+
+        Raises:
+            UsageError: If there is no worker of that stage, or they run other stages too, or none
+                is to be left.
+        """
+        with self._lock:
+            chosen = self._of(stage)
+            if count < 1 or any(each.spec.stages != (stage,) for each in chosen):
+                raise UsageError(
+                    f"Expected at least one worker of {stage} alone, was {count} of"
+                    f" {', '.join(each.spec.name for each in chosen)}"
+                )
+            added = [self._another(chosen[0].spec) for _ in range(count - len(chosen))]
+            for worker in chosen[count:]:
+                worker.retired = worker.asked = True
+                if worker.process is not None:
+                    _signal(worker.process, signal.SIGTERM)
+        return [each.spec.name for each in added], [each.spec.name for each in chosen[count:]]
+
+    def _another(self, spec: WorkerSpec) -> _Worker:
+        """Add one more worker as another one; the lock is held."""
+        base = f"{spec.stages[0]}-auto-"
+        number = sum(each.spec.name.startswith(base) for each in self._workers) + 1
+        worker = _Worker(replace(spec, name=f"{base}{number}"))
+        self._workers = [*self._workers, worker]
+        return worker
+
     def _of(self, stage: str) -> list[_Worker]:
         """Return the workers of a stage that are to run; the lock is held."""
         found = [w for w in self._workers if stage in w.spec.stages and not w.retired]

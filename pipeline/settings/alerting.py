@@ -112,6 +112,12 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "hysteresis": 0.0,
         "inhibited_by": ["broker_silent"],
     },
+    "trading_halted": {
+        "metric": "cascade_trading_state",
+        "where": {"state": "HALTED"},
+        "warning": 1.0,
+        "hysteresis": 0.0,
+    },
     "worker_exits": {
         "metric": "cascade_worker_exits",
         "warning": 1.0,
@@ -125,6 +131,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "critical": 2e9,
         "hold": 10.0,
         "clear": 10.0,
+        "foresee": 60.0,
     },
     "latency": {
         "metric": "cascade_end_to_end_latency_quantile_seconds",

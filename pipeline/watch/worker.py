@@ -19,16 +19,23 @@ from pipeline.control.state import ControlView
 from pipeline.coordination.messages import new_instance
 from pipeline.errors import PipelineError
 from pipeline.events import EventBus
+from pipeline.metrics.families import gauge
 from pipeline.packets.events import MetricsSnapshot
 from pipeline.settings import Settings
 from pipeline.watch.alerting.worker import AlertWorker
-from pipeline.watch.catalogue import figures
+from pipeline.watch.catalogue import figures, spelled
 from pipeline.watch.control_follower import ControlFollower
 from pipeline.watch.core import PerformanceCore
 from pipeline.watch.exposition import families
 from pipeline.watch.history import TOPIC, HistoryReader, MetricsHistory
 from pipeline.watch.host import read_host
 from pipeline.watch.monitoring import Monitor
+from pipeline.watch.scaling import (
+    RECOMMENDED,
+    ScalingAdvice,
+    ScalingAdvisor,
+    partitions_of_stages,
+)
 from pipeline.watch.source import KafkaFlows
 from pipeline.watch.uptime import Uptime
 from pipeline.watch.view import MonitorView, view_of
@@ -97,6 +104,8 @@ class MonitorWorker:
             settings, self._bus,
             acting=lambda: self._source.assigned, history=self.history, clock=self._clock,
         )  # fmt: skip
+        self._advisor = ScalingAdvisor(self.history.points, partitions_of_stages())
+        self._advice: tuple[ScalingAdvice, ...] = ()
         self._uptime = Uptime()
         self._view: MonitorView | None = None
         self._closing = threading.Event()
@@ -128,7 +137,13 @@ class MonitorWorker:
 
     def collect(self) -> Iterable[Metric]:
         """Return what Prometheus is told, as of the last snapshot."""
-        return families(self._view)
+        yield from families(self._view)
+        yield gauge(
+            RECOMMENDED,
+            "Workers that a stage should have, at most as many as it has partitions.",
+            ("stage",),
+            [((each.stage,), float(each.recommended)) for each in self._advice],
+        )
 
     def _look(self) -> MonitorView:
         """Return what is known now; called by one thread."""
@@ -189,10 +204,16 @@ class MonitorWorker:
 
     def _write_down(self) -> None:
         if not self._source.assigned:
-            self._view = None
+            self._view, self._advice = None, ()
             return  # another monitor speaks
         view = self._view = self._look()
-        rounded = {series: float(f"{number:.6g}") for series, number in figures(view).items()}
+        measured = figures(view)
+        self._advice = self._advisor.advise(measured, view.metrics.timestamp)
+        measured |= {
+            spelled(RECOMMENDED, {"stage": each.stage}): float(each.recommended)
+            for each in self._advice
+        }
+        rounded = {series: float(f"{number:.6g}") for series, number in measured.items()}
         snapshot = MetricsSnapshot(
             view.metrics.timestamp,
             self._instance,

@@ -6,7 +6,6 @@ raises nor ends anything, and interrupts both.
 """
 
 from collections import deque
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,7 +20,7 @@ _SECOND_US = 1_000_000
 _MOST_VALUES = 10_000
 
 
-def limits_of(rule: AlertRule) -> Mapping[PerformanceAlert, float]:
+def limits_of(rule: AlertRule) -> dict[PerformanceAlert, float]:
     """Return the limits of a rule, least level first."""
     found = (rule.info, rule.warning, rule.critical, rule.emergency)
     return {level: limit for level, limit in zip(LEVELS, found, strict=True) if limit is not None}

@@ -5,9 +5,8 @@
 | `cascade_heartbeat_silence_seconds{system}` | since a worker of the system was last heard of |
 | `cascade_broker_silence_seconds` | since the broker last answered |
 | `cascade_worker_exits{worker}` | how often it ended unasked within the last minute |
-| `cascade_worker_memory_bytes{worker}` | memory that its process holds |
 
-The last two are what supervisors (`cascade run`) announce. A system that said farewell is not
+Exits are what supervisors (`cascade run`) announce. A system that said farewell is not
 silent, nor is one that nobody has heard of since this process began.
 """
 
@@ -16,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -37,13 +36,11 @@ _logger = logging.getLogger(__name__)
 
 _ASK_S = 1.0
 _EXITS_S = 60.0
-_MEBIBYTE: Final = 1 << 20
 _WORKERS = "workers"
 
 
 class _Announced(msgspec.Struct, frozen=True):
     name: str
-    rss_mb: float = 0.0
     exits: int = 0
 
 
@@ -137,9 +134,8 @@ class VitalSigns:
         ]
         exits = self._exits.take({each.name: each.exits for each in workers}, now_s)
         for each in workers:
-            labels = {"worker": each.name}
-            found[spelled("cascade_worker_exits", labels)] = float(exits[each.name])
-            found[spelled("cascade_worker_memory_bytes", labels)] = each.rss_mb * _MEBIBYTE
+            series = spelled("cascade_worker_exits", {"worker": each.name})
+            found[series] = float(exits[each.name])
         return found
 
     def _run(self) -> None:

@@ -88,8 +88,10 @@ class AlertWorker:
     def start(self) -> None:
         """Begin, without waiting for anything."""
         self._vitals.start()
-        for each in (*self._threads, *self._couriers):
-            each.start()
+        for thread in self._threads:
+            thread.start()
+        for courier in self._couriers:
+            courier.start()
 
     def close(self) -> None:
         """End it; the alerts stay raised, for the next to go on with."""
