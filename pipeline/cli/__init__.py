@@ -26,6 +26,7 @@ _COMMANDS = {
     "dashboard": ("pipeline.cli.dashboard:command", "Serve a web page over the cascade."),
     "demo": ("pipeline.cli.demo:command", "Run the whole pipeline and report on it."),
     "dlq": ("pipeline.cli.dlq:command", "List and inspect dead letters."),
+    "doctor": ("pipeline.cli.doctor:command", "Say what is wrong, and what to do about it."),
     "emergency": ("pipeline.cli.emergency:command", "Declare, show and resolve emergencies."),
     "flow": ("pipeline.cli.flow:command", "Show a flow from market data to fill."),
     "keys": ("pipeline.cli.keys:command", "Make, list, rotate and revoke signing keys."),

@@ -63,7 +63,7 @@ def document(file: TopicFile, settings: Settings) -> dict[str, Any]:
 
 
 def _protocol(settings: Settings) -> str:
-    security = settings.kafka.get("security.protocol", "PLAINTEXT").upper()
+    security = settings.connection().get("security.protocol", "PLAINTEXT").upper()
     return "kafka-secure" if "SSL" in security else "kafka"
 
 
