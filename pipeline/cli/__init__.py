@@ -29,6 +29,7 @@ _COMMANDS = {
     "doctor": ("pipeline.cli.doctor:command", "Say what is wrong, and what to do about it."),
     "emergency": ("pipeline.cli.emergency:command", "Declare, show and resolve emergencies."),
     "flow": ("pipeline.cli.flow:command", "Show a flow from market data to fill."),
+    "health": ("pipeline.cli.health:command", "Say whether the workers of this machine are well."),
     "keys": ("pipeline.cli.keys:command", "Make, list, rotate and revoke signing keys."),
     "metrics": ("pipeline.cli.metrics:command", "Say how fast the cascade is."),
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),

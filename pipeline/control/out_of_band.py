@@ -1,10 +1,12 @@
-"""Halting a worker from outside, with no broker and whatever its event loop does.
+"""Halting and probing a worker from outside, with no broker and whatever its event loop does.
 
-Two ways in, each on a thread of its own, both ending in the latch that every order plan and every
-submit looks at:
+Two ways in to halt, each on a thread of its own, both ending in the latch that every order plan
+and every submit looks at:
 
 - SIGUSR2 to the process: `kill -USR2 PID`.
 - A local HTTP call: `POST /halt` on a port of 127.0.0.1, with the token as bearer.
+
+`GET /health` on the same port has the pulse of what runs in the process (`pipeline.control.pulse`).
 
 Under `CASCADE_HOME/halt/NAMESPACE` (mode 0700) lie the token (mode 0600) and for each process a
 file `PID.json` with its port, so `workers_here` finds them. Without the token neither another user
@@ -21,7 +23,7 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -29,12 +31,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from pipeline.control.latch import Latch
+from pipeline.control.pulse import Pulse, PulseReading
 from pipeline.control.reader import ControlReader
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 
-__all__ = ["HALT_SIGNAL", "LocalAnswer", "OutOfBand", "halt_here", "out_of_band"]
+__all__ = [
+    "HALT_SIGNAL",
+    "Health",
+    "LocalAnswer",
+    "OutOfBand",
+    "halt_here",
+    "health_here",
+    "out_of_band",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +78,20 @@ class LocalAnswer:
     error: str = ""
 
 
+class Health(msgspec.Struct, frozen=True):
+    """What a worker of this machine says of its health.
+
+    Attributes:
+        pid: Its process.
+        pulses: Signs of life by the name of what runs in it.
+        error: Why it does not say; empty where it does.
+    """
+
+    pid: int
+    pulses: dict[str, PulseReading]
+    error: str = ""
+
+
 class OutOfBand:
     """The ways in of one process.
 
@@ -77,6 +104,7 @@ class OutOfBand:
         self._latch = Latch.of(settings)
         self._lock = threading.Lock()
         self._readers: dict[str, ControlReader] = {}
+        self._pulses: dict[str, Pulse] = {}
         self._server: ThreadingHTTPServer | None = None
 
     def attach(self, stage: str, reader: ControlReader) -> None:
@@ -84,8 +112,15 @@ class OutOfBand:
         with self._lock:
             if not self._readers:
                 self._listen_to_signal()
-                self._serve()
+            self._serve_once()
             self._readers[stage] = reader
+            self._register()
+
+    def watch(self, name: str, pulse: Pulse) -> None:
+        """Answer for the health of what runs in this process as `name`."""
+        with self._lock:
+            self._serve_once()
+            self._pulses[name] = pulse
             self._register()
 
     def halt(self, author: str, reason: str) -> None:
@@ -112,6 +147,11 @@ class OutOfBand:
             "reason": next((view.reason for view in views.values()), ""),
         }
 
+    def health(self) -> dict[str, Any]:
+        """Return the pulse of all that runs in this process, by name."""
+        readings = {name: pulse.read() for name, pulse in list(self._pulses.items())}
+        return {"pid": os.getpid(), "pulses": msgspec.to_builtins(readings)}
+
     def close(self) -> None:
         """Close the ways in; the latch stays as it is."""
         with self._lock, contextlib.suppress(OSError):
@@ -133,7 +173,9 @@ class OutOfBand:
             draft.write_text(json.dumps(content), encoding="utf-8")
             draft.replace(self._file)
 
-    def _serve(self) -> None:
+    def _serve_once(self) -> None:
+        if self._server is not None:
+            return
         try:
             token = _token(self._folder)
             handler = type("_Bound", (_Handler,), {"owner": self, "token": token})
@@ -192,8 +234,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, self.owner.state())
 
     def do_GET(self) -> None:
-        """Answer `GET /state`."""
-        if self._admitted("/state"):
+        """Answer `GET /state` and `GET /health`."""
+        if self.path == "/health" and self._admitted("/health"):
+            self._answer(HTTPStatus.OK, self.owner.health())
+        elif self.path != "/health" and self._admitted("/state"):
             self._answer(HTTPStatus.OK, self.owner.state())
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
@@ -252,34 +296,68 @@ def halt_here(settings: Settings, author: str, reason: str) -> list[LocalAnswer]
         return []
     token = _token(folder)
     body = json.dumps({"author": author, "reason": reason}).encode()
-    return [
-        answer
-        for path in sorted(folder.glob("*.json"))
-        if (answer := _call(path, token, body)) is not None
-    ]
+    return [_halted(each, token, body) for each in _processes(folder) if each.stages]
 
 
-def _call(path: Path, token: str, body: bytes) -> LocalAnswer | None:
-    """Call one worker; None where it is gone, and its file with it."""
+def health_here(settings: Settings) -> list[Health]:
+    """Return what each worker process of this machine and namespace says of its health.
+
+    Raises:
+        ConfigurationError: If the token is not our own.
+    """
+    folder = _folder(settings)
+    if not folder.is_dir():
+        return []
+    token = _token(folder)
+    return [_health(each, token) for each in _processes(folder)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    port: int
+    stages: tuple[str, ...]
+
+
+def _processes(folder: Path) -> Iterator[_Process]:
+    """Yield the processes that live; the files of others are removed."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+            found = _Process(int(said["pid"]), int(said["port"]), tuple(said["stages"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if _alive(found.pid):
+            yield found
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _halted(process: _Process, token: str, body: bytes) -> LocalAnswer:
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        pid, port, stages = int(said["pid"]), int(said["port"]), tuple(said["stages"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not _alive(pid):
-        path.unlink(missing_ok=True)
-        return None
-    connection = HTTPConnection(_LOOPBACK, port, timeout=_TIMEOUT_S)
+        content = _called(process, token, "POST", "/halt", body)
+    except (OSError, HTTPException, ValueError) as error:
+        return LocalAnswer(process.pid, process.stages, "", repr(error))
+    states = content.get("trading_state") or {}
+    worst = next((each for each in states.values() if each != "HALTED"), "HALTED")
+    return LocalAnswer(
+        process.pid, process.stages, worst if states else "", str(content.get("error", ""))
+    )
+
+
+def _health(process: _Process, token: str) -> Health:
+    try:
+        return msgspec.convert(_called(process, token, "GET", "/health"), Health)
+    except (OSError, HTTPException, ValueError, msgspec.ValidationError) as error:
+        return Health(process.pid, {}, repr(error))
+
+
+def _called(process: _Process, token: str, method: str, path: str, body: bytes = b"") -> Any:
+    connection = HTTPConnection(_LOOPBACK, process.port, timeout=_TIMEOUT_S)
     try:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        connection.request("POST", "/halt", body, headers)
-        answer = connection.getresponse()
-        content = json.loads(answer.read())
-        states = content.get("trading_state") or {}
-        worst = next((each for each in states.values() if each != "HALTED"), "HALTED")
-        return LocalAnswer(pid, stages, worst if states else "", str(content.get("error", "")))
-    except (OSError, HTTPException, ValueError) as error:
-        return LocalAnswer(pid, stages, "", repr(error))
+        connection.request(method, path, body or None, headers)
+        return json.loads(connection.getresponse().read())
     finally:
         connection.close()
 

@@ -20,6 +20,7 @@ from faust.types import AppT
 
 from pipeline.clock import WallClock
 from pipeline.control.out_of_band import out_of_band
+from pipeline.control.pulse import Pulse
 from pipeline.control.reader import ControlReader
 from pipeline.control.tripwire import Tripped, Tripwire
 from pipeline.control.writer import ControlWriter
@@ -207,12 +208,19 @@ def serve(
         pause=partial(_pause, app.host), say=Acknowledger(app.bus), breaker=breaker,
     )  # fmt: skip
 
+    pulse = Pulse(
+        standing=lambda: app.host.standing,
+        polling=app.host.polling,
+        current=lambda: app.control.view().current,
+    )
+
     async def agent(stream: AsyncIterator[RoundQueue]) -> None:
         consumer = cast(RoundConsumer, app.consumer)
         async for queue in cast(Any, stream).noack():
             try:
                 async for taken in queue:
-                    await gate.through(work_off, taken)
+                    with pulse.round():
+                        await gate.through(work_off, taken)
             finally:
                 consumer.give_back()
 
@@ -234,6 +242,8 @@ def serve(
         app.control.start()
         out_of_band(app.cascade).attach(app.host.spec.stage, app.control)
         exporter(app.cascade).attach(app.host.spec.stage, figures)
+        out_of_band(app.cascade).watch(app.host.spec.stage, pulse)
+        await pulse.beat()
 
     @app.task
     async def _measure_loop(_: Any) -> None:

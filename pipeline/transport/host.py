@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.access import denial
 from pipeline.clock import Clock
+from pipeline.control.pulse import JOINING, OWNER, STANDBY, TAKING_OVER
 from pipeline.errors import (
     BrokerUnavailable,
     OwnershipLost,
@@ -104,6 +105,7 @@ class LogHost:
         self._owning: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._lost_because = ""
+        self._joined = False
         self._waiting: list[tuple[Ownership, int, asyncio.Future[None]]] = []
         self._pending_snapshots: dict[int, tuple[Position, tuple[Any, ...], bytes]] = {}
         self._on_fatal: Callable[[BaseException], None] = _nobody_asked
@@ -199,9 +201,24 @@ class LogHost:
 
     # -- ownership -----------------------------------------------------------------------------
 
+    def polling(self) -> bool:
+        """Say whether the inputs are polled, or are about to be."""
+        pump = getattr(self, "pump", None)
+        return pump is None or pump.is_alive()
+
+    @property
+    def standing(self) -> str:
+        """How the worker stands in its group; see `pipeline.control.pulse`."""
+        if self.owned:
+            return OWNER
+        if self._owning is not None:
+            return TAKING_OVER
+        return STANDBY if self._joined else JOINING
+
     async def assigned(self, partitions: Iterable[int]) -> None:
         """Start owning the log partitions of an assignment, until `revoked`."""
         await self.revoked()
+        self._joined = True
         wanted = sorted(partitions)
         if wanted:
             self._owning = asyncio.create_task(self._own(wanted))

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import faust
 from faust.app.base import BootStrategy
 
+from pipeline.control.out_of_band import out_of_band
+from pipeline.control.pulse import Pulse
 from pipeline.metrics import exporter, loop_lag
 from pipeline.settings import Settings
 
@@ -85,7 +87,9 @@ def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Se
         role = name.removeprefix("cascade.")
         # What knows figures of its own says so by `collect`, as prometheus-client has it.
         exporter(settings).attach(role, worker if hasattr(worker, "collect") else None)
-        await loop_lag().follow()
+        pulse = Pulse()
+        out_of_band(settings).watch(role, pulse)
+        await asyncio.gather(loop_lag().follow(), pulse.beat())
 
     @app.on_before_shutdown.connect
     async def _end(*_: Any, **__: Any) -> None:

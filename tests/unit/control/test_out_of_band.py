@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from pipeline.control.latch import Latch
-from pipeline.control.out_of_band import OutOfBand, halt_here
+from pipeline.control.out_of_band import OutOfBand, halt_here, health_here
+from pipeline.control.pulse import Pulse
 from pipeline.control.reader import ControlReader
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings, load_settings
@@ -71,7 +72,7 @@ def reader(settings: Settings) -> Iterator[ControlReader]:
 def ways_in(settings: Settings, reader: ControlReader) -> Iterator[OutOfBand]:
     """The HTTP way into this process; the signal's is tried in another."""
     ways_in = OutOfBand(settings)
-    ways_in._serve()
+    ways_in._serve_once()
     ways_in._readers["risk"] = reader
     ways_in._register()
     yield ways_in
@@ -107,6 +108,18 @@ def test_a_local_call_halts(settings: Settings, ways_in: OutOfBand, reader: Cont
     assert (status, said["trading_state"]) == (200, {"risk": "HALTED"})
     assert reader.view().reason == "latched on this machine by me: smoke"
     assert Latch.of(settings).read().local
+
+
+def test_the_health_of_what_runs_here_is_told(settings: Settings, ways_in: OutOfBand) -> None:
+    """Bystanders answer too, and are none of those who obey a halt."""
+    ways_in._readers.clear()
+    ways_in.watch("monitor", Pulse(current=lambda: False))
+
+    (found,) = health_here(settings)
+    assert (os.getpid(), "") == (found.pid, found.error)
+    assert not found.pulses["monitor"].control_current
+    assert [] == halt_here(settings, "me", "smoke")
+    assert 401 == _call(settings, "/health", "wrong")[0]
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong"])
