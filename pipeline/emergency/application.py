@@ -19,4 +19,5 @@ def emergency_app(settings: Settings | None = None) -> Any:
     Args:
         settings: Settings; those of the environment where None.
     """
-    return bystander_app(GROUP, EmergencyWorker, settings or load_settings())
+    settings = settings or load_settings()
+    return bystander_app(GROUP, EmergencyWorker, settings, announced=False)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline import __version__
 from pipeline.clock import Clock, WallClock
 from pipeline.coordination.service import CoordinationService
-from pipeline.coordination.systems import LocalSystem, Vitals
+from pipeline.coordination.systems import LocalSystem, Vitals, process_load
 from pipeline.coordination.versions import versions_of
 from pipeline.coordination.vocabulary import Role
 from pipeline.emergency.commands import Commander
@@ -32,6 +32,7 @@ from pipeline.emergency.supervising import Supervisors
 from pipeline.emergency.vigil import Turn, TurnKind, Vigil
 from pipeline.errors import PipelineError, UsageError
 from pipeline.events import EventBus
+from pipeline.metrics import process_vitals
 from pipeline.packets.events import EmergencyCourse, RecoveryAction
 from pipeline.settings import Settings
 from pipeline.watch.channels import Contact
@@ -100,6 +101,7 @@ class EmergencyWorker:
         self._term: int | None = None
         self._minded_us = clock.now_us()
         self._hands = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="emergency")
+        self._load = process_load()
         self._lock = threading.Lock()
         self._handled: set[tuple[str, str]] = set()
         self._closing = threading.Event()
@@ -139,7 +141,8 @@ class EmergencyWorker:
         self._bus.close()
 
     def _vitals(self) -> Vitals:
-        return Vitals(performance=figures_of(self._response.ledger.all))
+        figures = figures_of(self._response.ledger.all)
+        return Vitals(self._load(), {**figures, **process_vitals()})
 
     # -- seeing ----------------------------------------------------------------------------------
 

@@ -13,10 +13,17 @@ from typing import Any, Protocol
 import faust
 from faust.app.base import BootStrategy
 
+from pipeline import __version__
+from pipeline.clock import WallClock
 from pipeline.control.out_of_band import out_of_band
 from pipeline.control.pulse import Pulse
-from pipeline.metrics import exporter, loop_lag
+from pipeline.coordination.systems import LocalSystem, Vitals, process_load
+from pipeline.coordination.versions import versions_of
+from pipeline.coordination.vocabulary import Role
+from pipeline.events import EventBus
+from pipeline.metrics import exporter, loop_lag, process_vitals
 from pipeline.settings import Settings
+from pipeline.stages.coordinated import WorkerPeer
 
 __all__ = ["Bystander", "bystander_app"]
 
@@ -57,14 +64,21 @@ class _BystanderApp(faust.App):
         """Stop nothing: there is no consumer."""
 
 
-def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Settings) -> Any:
-    """Return the Faust app of a worker, which has `/metrics` as all workers do.
+def bystander_app(
+    name: str,
+    make: Callable[[Settings], Bystander],
+    settings: Settings,
+    *,
+    announced: bool = True,
+) -> Any:
+    """Return the Faust app of a worker, which has `/metrics` and heartbeats as all workers do.
 
     Args:
         name: Of the worker, without namespace: `cascade.` and its role. A worker with a
             method `collect`, as prometheus-client's collectors have, is asked for figures.
         make: Makes the worker; called once, as soon as the app is.
         settings: Settings.
+        announced: Send its heartbeats; a worker that sends its own says no.
     """
     app = _BystanderApp(
         settings.group(name),
@@ -74,6 +88,8 @@ def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Se
         datadir=str(settings.home / "faust" / settings.group(name)),
     )
     worker: Any = make(settings)
+    role = name.removeprefix("cascade.")
+    peer = _peer(role, settings) if announced else None
 
     @app.on_before_configured.connect
     def _quiet(*_: Any, **__: Any) -> None:
@@ -84,7 +100,8 @@ def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Se
     async def _begin(app: Any) -> None:
         del app
         worker.start()
-        role = name.removeprefix("cascade.")
+        if peer is not None:
+            peer.start()
         # What knows figures of its own says so by `collect`, as prometheus-client has it.
         exporter(settings).attach(role, worker if hasattr(worker, "collect") else None)
         pulse = Pulse()
@@ -93,6 +110,22 @@ def bystander_app(name: str, make: Callable[[Settings], Bystander], settings: Se
 
     @app.on_before_shutdown.connect
     async def _end(*_: Any, **__: Any) -> None:
+        if peer is not None:
+            await asyncio.to_thread(peer.stop)
         await asyncio.to_thread(worker.close)
 
     return app
+
+
+def _peer(role: str, settings: Settings) -> WorkerPeer:
+    """Return a worker's part in the coordination: it tells how it is doing."""
+    clock, load = WallClock(), process_load()
+    system = LocalSystem(
+        role,
+        f"{role.capitalize()} worker",
+        role=Role.WORKER,
+        configuration=versions_of(settings, clock.now_us()).announced(),
+        version=__version__,
+        vitals=lambda: Vitals(load(), process_vitals()),
+    )
+    return WorkerPeer(system, settings, EventBus(settings=settings), clock)

@@ -8,7 +8,7 @@ on where they were.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -62,8 +62,6 @@ _RESTORED: Final = {
 }
 """Samples that trends are taken of, each with its series in snapshots and the factor between."""
 
-SnapshotCallback = Callable[[MetricsSnapshot], None]
-
 
 class MonitorWorker:
     """One monitor.
@@ -99,7 +97,6 @@ class MonitorWorker:
         self.history = MetricsHistory()
         self._reader = HistoryReader(self._bus.connect, self.history)
         self._control = ControlFollower(self._bus.connect, "monitor")
-        self._callbacks: list[SnapshotCallback] = []
         self._alerts = AlertWorker(
             settings, self._bus,
             acting=lambda: self._source.assigned, history=self.history, clock=self._clock,
@@ -127,13 +124,6 @@ class MonitorWorker:
         self.monitor.close()
         self._control.close()
         self._bus.close()
-
-    def add_snapshot_callback(self, callback: SnapshotCallback) -> None:
-        """Have `callback` called with each snapshot, on the thread that makes them.
-
-        What it raises is logged; it must not wait.
-        """
-        self._callbacks.append(callback)
 
     def collect(self) -> Iterable[Metric]:
         """Return what Prometheus is told, as of the last snapshot."""
@@ -220,10 +210,5 @@ class MonitorWorker:
             self._settings.metrics_interval_s,
             msgspec.json.encode(rounded).decode(),
         )
-        for callback in list(self._callbacks):
-            try:
-                callback(snapshot)
-            except Exception:
-                _logger.exception("snapshot callback failed")
         # It comes back through the history's reader.
         self._bus.publish_soon(TOPIC, snapshot, key=self._instance.encode())

@@ -3,12 +3,16 @@
 What each metric measures is tested in `tests/unit/watch/test_catalogue.py`.
 """
 
+import json
 import uuid
 from contextlib import closing
+from urllib.request import urlopen
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.settings import Settings, load_settings
+from pipeline.watch.catalogue import spelled
 from pipeline.watch.history import HistoryReader, MetricsHistory
 from pipeline.watch.worker import MonitorWorker
 from tests.cluster import prepare
@@ -49,6 +53,10 @@ def test_history_survives_the_monitor(settings: Settings, start_worker: StartWor
             lambda: second.history.points(_SERIES)[0].tolist()[: len(known)] == known.tolist(),
             "the history of the first monitor",
         )
+        wait_until(
+            lambda: known[0] in second.monitor.core.samples.points("memory_usage", 0)[0],
+            "trends to go on from it",
+        )
         # The group gives the log's partition on when the session of the first has ended.
         wait_until(
             lambda: (
@@ -63,13 +71,62 @@ def test_history_survives_the_monitor(settings: Settings, start_worker: StartWor
 def test_of_two_monitors_one_speaks(settings: Settings) -> None:
     """Both read back the same history, and only one of them writes to it."""
     with closing(MonitorWorker(settings)) as one, closing(MonitorWorker(settings)) as other:
-        spoke: set[str] = set()
-        for each in (one, other):
-            each.add_snapshot_callback(lambda snapshot: spoke.add(snapshot.instance))
-            each.start()
+        one.start()
+        other.start()
         wait_until(lambda: one._source.connected and other._source.connected, "both")
         wait_until(lambda: one._source.assigned != other._source.assigned, "one to be assigned")
-        spoke.clear()
-        before = len(other.history)
-        wait_until(lambda: len(other.history) >= before + 5, "five snapshots")
+        # A snapshot that was made before the group shared out may still be on its way.
+        before = len(other.history) + 2
+        wait_until(lambda: len(other.history) >= before, "the snapshots before")
+        spoke: set[str] = set()
+
+        def spoken() -> bool:
+            latest = other.history.latest
+            spoke.add(latest.instance if latest else "")
+            return len(other.history) >= before + 5
+
+        wait_until(spoken, "five snapshots", every_s=0.05)
         assert 1 == len(spoke)
+
+
+def test_workers_tell_prometheus_and_the_monitor_how_they_are(
+    settings: Settings, start_worker: StartWorker
+) -> None:
+    """Each worker has its port and its figures; the monitor has those of all by heartbeats."""
+    start_worker("pipeline.watch.monitor", settings)
+    start_worker("pipeline.stages.strategic", settings)
+    folder = settings.home / "metrics" / settings.namespace
+    wait_until(lambda: len(list(folder.glob("*.json"))) == 2, "two workers to listen")
+    targets = {}
+    for path in folder.glob("*.json"):
+        (found,) = json.loads(path.read_text())
+        targets[found["labels"]["role"]] = found["targets"][0]
+    assert {"monitor", "strategic"} == targets.keys()
+    assert _scraped(targets["strategic"])["process_resident_memory_bytes"] > 0.0
+    active = 'cascade_stage_trading_state{stage="strategic",state="ACTIVE"}'
+    wait_until(
+        lambda: _scraped(targets["strategic"])[active] == 1.0, "strategic to be active", every_s=0.5
+    )
+    wait_until(
+        lambda: (
+            _scraped(targets["monitor"]).get('cascade_worker_memory_bytes{system="strategic"}', 0.0)
+            > 0.0
+        ),
+        "the monitor to know the memory of strategic",
+        every_s=0.5,
+    )
+    monitor = _scraped(targets["monitor"])
+    assert 1.0 == monitor["cascade_monitor_active"]
+    assert 1.0 == monitor['cascade_live_workers{system="monitor"}']
+    assert 1.0 == monitor['cascade_trading_state{state="ACTIVE"}']
+    assert any(name.startswith("kafka_consumergroup_group_lag{") for name in monitor)
+
+
+def _scraped(target: str) -> dict[str, float]:
+    with urlopen(f"http://{target}/metrics", timeout=30) as answer:  # loopback
+        text = answer.read().decode()
+    return {
+        spelled(sample.name, sample.labels): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
