@@ -19,6 +19,7 @@ __all__ = ["LazyGroup", "main"]
 _CANNOT = (BrokerUnavailable, ConfigurationError, RegistryUnavailable)
 _COMMANDS = {
     "alerts": ("pipeline.cli.alerts:command", "List, acknowledge, silence and set alerts."),
+    "audit": ("pipeline.cli.audit:command", "Verify, export and read the audit log."),
     "availability": ("pipeline.cli.availability:command", "Simulate availability, plan growth."),
     "bench": ("pipeline.cli.bench:command", "Say which rates this machine sustains."),
     "broker": ("pipeline.cli.broker:command", "Find, start and stop a Kafka for this machine."),

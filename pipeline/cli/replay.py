@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import msgspec
 from pipeline.cli.connection import connected_settings
 from pipeline.cli.flow import time_us
 from pipeline.cli.interruption import interruptible
+from pipeline.control.security_log import publish_security_event
 from pipeline.errors import ConfigurationError, UsageError
+from pipeline.packets.events import SecurityEventKind
 from pipeline.replay.progress import Finding, Tally
 from pipeline.replay.reading import TopicReader
 from pipeline.replay.run import Replay, ReplayOptions, question
@@ -130,6 +133,11 @@ def command(
         planned = plan_of(settings, asked.select(settings), options)
         click.echo(json.dumps(planned, indent=2) if as_json else plan_text(planned))
         return
+    if options.sandbox:  # what writes nothing is nobody's business
+        publish_security_event(
+            settings, SecurityEventKind.REPLAY, author=getuser(),
+            subject=topic or flow or emergency or "", detail=str(changed) or "as recorded",
+        )  # fmt: skip
     replay = _carried_out(settings, asked, options, quiet=as_json)
     content = _content(settings, replay, options)
     if report_file is not None:

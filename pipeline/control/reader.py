@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self, TypeVar
 
+from pipeline.control.audit_guard import AuditGuard
 from pipeline.control.latch import Latch
 from pipeline.control.local_halt import LocalHaltPublisher, write_halt
 from pipeline.control.log import ControlLog, Entry, KafkaControlLog
@@ -133,6 +134,7 @@ class ControlReader:
         monotonic: Seconds that only run forward.
         name: What to call its client.
         write_halt: Writes a halt of this machine to the control log; see `local_halt.write_halt`.
+        audit: Says whether the auditor keeps up; None where that is no condition.
     """
 
     def __init__(
@@ -143,10 +145,12 @@ class ControlReader:
         monotonic: Callable[[], float] = time.monotonic,
         name: str = "control-reader",
         write_halt: Callable[[Settings, ControlCommand], int] = write_halt,
+        audit: AuditGuard | None = None,
     ) -> None:
         self._settings = settings
         self._open_log = open_log or (lambda: KafkaControlLog(settings, name))
         self._monotonic = monotonic
+        self._audit = audit
         self.latch = Latch.of(settings)
         self._limit_s = settings.control_echo_timeout_s
         unread = ControlView(
@@ -166,12 +170,16 @@ class ControlReader:
 
     def start(self) -> None:
         """Begin to read, on a thread of its own."""
+        if self._audit is not None:
+            self._audit.start()
         self._thread.start()
 
     def stop(self) -> None:
         """Stop reading, and wait for the thread; the view is HALTED from then on."""
         self._stopping.set()
         self._fresh_until_s = float("-inf")
+        if self._audit is not None:
+            self._audit.stop()
         if self._thread.is_alive():
             self._thread.join(timeout=self._limit_s + 10.0)
 
@@ -219,6 +227,8 @@ class ControlReader:
         until_s = self._fresh_until_s
         shown = self._shown
         view = shown.fresh if self._monotonic() < until_s else shown.stale
+        if self._audit is not None and (refusal := self._audit.refusal()):
+            view = _halted(refusal, view)
         return self._restricted(view, shown.lifted_epoch)
 
     def _restricted(self, view: ControlView, lifted_epoch: int) -> ControlView:

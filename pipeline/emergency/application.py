@@ -1,11 +1,11 @@
 """The emergency worker as a Faust worker: `faust -A pipeline.emergency worker -l info`.
 
-Who acts is decided by a consumer group of its own (`pipeline.emergency.office`).
+Who acts is decided by a consumer group of its own (`pipeline.events.office`).
 """
 
 from typing import Any
 
-from pipeline.emergency.office import GROUP
+from pipeline.emergency.ledger import GROUP
 from pipeline.emergency.worker import EmergencyWorker
 from pipeline.settings import Settings, load_settings
 from pipeline.watch.bystander import bystander_app

@@ -13,9 +13,12 @@ from pipeline.errors import UsageError
 from pipeline.events import Received
 from pipeline.packets.events import EmergencyCourse, EmergencyEvent
 
-__all__ = ["TOPIC", "Emergency", "Ledger", "figures_of"]
+__all__ = ["GROUP", "TOPIC", "Emergency", "Ledger", "figures_of"]
 
 TOPIC = "cascade.emergency"
+
+GROUP = "cascade.emergency"
+"""Consumer group of all emergency workers of a namespace."""
 
 _COURSES = (
     EmergencyCourse.CONTAINED,

@@ -1,7 +1,7 @@
 """The emergency worker: sees emergencies coming, declares them, and carries recovery plans out.
 
 1. Look twice a second (`observer`), find the signs (`detectors`), and which of them last (`vigil`).
-2. Only who holds the office (`office`) goes on; the others look along and stand by.
+2. Only who holds the office (`pipeline.events.office`) goes on; the others look along and stand by.
 3. Declare what has begun, have it contained (`response`), recover by its plan (`playbook`), or hand
    it over to people. Each step of that stands on `cascade.emergency`.
 4. Whoever takes the office over reads the course of what is under way there, and goes on.
@@ -22,16 +22,16 @@ from pipeline.coordination.vocabulary import Role
 from pipeline.emergency.commands import Commander
 from pipeline.emergency.contacts import ContactBook
 from pipeline.emergency.detectors import Sign, detect
-from pipeline.emergency.ledger import Emergency, figures_of
+from pipeline.emergency.ledger import GROUP, TOPIC, Emergency, figures_of
 from pipeline.emergency.live import LiveCascade
 from pipeline.emergency.observer import Observer
-from pipeline.emergency.office import Office
 from pipeline.emergency.playbook import draft_of, plan_of
 from pipeline.emergency.response import Declaration, EmergencyResponse
 from pipeline.emergency.supervising import Supervisors
 from pipeline.emergency.vigil import Turn, TurnKind, Vigil
 from pipeline.errors import PipelineError, UsageError
 from pipeline.events import EventBus
+from pipeline.events.office import Office
 from pipeline.metrics import process_vitals
 from pipeline.packets.events import EmergencyCourse, RecoveryAction
 from pipeline.settings import Settings
@@ -96,7 +96,7 @@ class EmergencyWorker:
             author=SYSTEM, clock=clock,
         )  # fmt: skip
         self._response.registry.checks.update(self._observer.checks)
-        self._office = Office(self._bus.connect)
+        self._office = Office(self._bus.connect, TOPIC, GROUP)
         self._vigil = Vigil(self._limits)
         self._term: int | None = None
         self._minded_us = clock.now_us()

@@ -9,8 +9,8 @@ from pipeline.replay.dead_letters import (
     letter_of,
     read_dead_letters,
 )
-from pipeline.replay.dispositions import Disposition, DispositionKind
 from pipeline.replay.redrive import MOST_ATTEMPTS, Origin, Redrive, Redriver, refusal
+from pipeline.stages.dispositions import Disposition, DispositionKind
 
 __all__ = [
     "MOST_ATTEMPTS",

@@ -2,7 +2,7 @@
 
 A letter is written at least once: a stage that is taken over in the middle of a round writes the
 round's letters again. They are told apart by their coordinates, the place of the original record.
-What people did about a letter stands behind it in the same topic (`pipeline.replay.dispositions`).
+What people did about a letter stands behind it in the same topic (`pipeline.stages.dispositions`).
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.errors import BrokerUnavailable, MalformedPacket, UsageError
 from pipeline.packets.models import DeadLetter
-from pipeline.replay.dispositions import Disposition, DispositionKind
 from pipeline.settings import Settings
 from pipeline.stages.dead_letters import HEADER_PREFIX
+from pipeline.stages.dispositions import Disposition, DispositionKind
 from pipeline.topics import TopicFile
 from pipeline.transport.clients import drain, log_consumer, watermarks
 

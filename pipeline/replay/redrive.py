@@ -17,8 +17,8 @@ from pipeline.errors import BrokerUnavailable, PoisonError, UsageError
 from pipeline.market.ingest import INGEST_TOPIC
 from pipeline.packets.codec import decode
 from pipeline.replay.dead_letters import Coordinates, DeadRecord
-from pipeline.replay.dispositions import Disposition, DispositionKind
 from pipeline.settings import Settings
+from pipeline.stages.dispositions import Disposition, DispositionKind
 from pipeline.transport.clients import drain, log_consumer, offset_of, watermarks
 
 __all__ = ["MOST_ATTEMPTS", "Origin", "Redrive", "Redriver", "refusal"]

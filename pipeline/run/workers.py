@@ -23,7 +23,7 @@ SINGLE = "stages"
 EMERGENCY = "emergency"
 """Name of the worker that detects emergencies and carries recovery plans out."""
 
-WATCHERS = (("monitor", "pipeline.watch.monitor"),)
+WATCHERS = (("monitor", "pipeline.watch.monitor"), ("auditor", "pipeline.watch.audit"))
 """Workers that watch the path, none of them in it: (name, module of the Faust app)."""
 
 PAIRS = (("strategic", "tactical"), ("risk", "execution"))

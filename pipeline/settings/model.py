@@ -103,6 +103,12 @@ class Settings(BaseSettings):
         emergency_threshold: Health score below which the cascade is in the state EMERGENCY, 0 to 1.
         initial_equity: Cash of the account before the first fill.
         control_echo_timeout_s: Without a sign of the broker for this long: HALTED.
+        audit_max_lag_s: Execution and gateway halt while the auditor is further behind, or silent
+            for as long; 0: they do not mind the auditor.
+        audit_window_s: How often the auditor adds to the audit log.
+        audit_patience_s: How long a record may be overtaken by others before the auditor calls it
+            missing.
+        audit_open_limit_s: For how long the auditor follows a flow that does not end.
         control_authors: Who may bootstrap and resume; with commas between in the environment. A
             name is a claim: who can write to the control log at all is for the broker's ACLs.
         upgrade_window_s: How long workers of one stage may differ in settings or policy, as while
@@ -177,6 +183,10 @@ class Settings(BaseSettings):
     emergency_threshold: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.8
     initial_equity: Annotated[float, Field(gt=0.0, le=1e15, allow_inf_nan=False)] = 1_000_000.0
     control_echo_timeout_s: Seconds = 2.0
+    audit_max_lag_s: Annotated[float, Field(ge=0.0, le=86_400.0, allow_inf_nan=False)] = 0.0
+    audit_window_s: Seconds = 1.0
+    audit_patience_s: Seconds = 5.0
+    audit_open_limit_s: Seconds = 600.0
     control_authors: Annotated[tuple[str, ...], NoDecode] = ("operator",)
     upgrade_window_s: Seconds = 600.0
     topic_profile: str = "dev"

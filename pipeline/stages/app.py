@@ -19,6 +19,7 @@ from faust.app.base import BootStrategy
 from faust.types import AppT
 
 from pipeline.clock import WallClock
+from pipeline.control.audit_guard import AuditGuard
 from pipeline.control.out_of_band import out_of_band
 from pipeline.control.pulse import Pulse
 from pipeline.control.reader import ControlReader
@@ -111,7 +112,7 @@ def log_app(settings: Settings, spec: LogSpec, bus: EventBus | None = None) -> L
         datadir=str(settings.home / "faust" / settings.group(spec.stage)),
     )
     app.cascade = settings
-    app.control = ControlReader(settings)
+    app.control = ControlReader(settings, audit=AuditGuard.of(settings, spec.stage))
     app.bus = bus or EventBus(settings=settings)
     return app
 

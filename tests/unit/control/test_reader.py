@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.control.audit_guard import AuditGuard
 from pipeline.control.latch import Latch
 from pipeline.control.reader import ControlReader
 from pipeline.control.state import TradingState
+from pipeline.packets.events import AuditProgress
 from pipeline.settings import Settings, load_settings
 from tests.unit.control.memory_log import BOOTSTRAP, HALT, MemoryBroker, eventually, resume
 
@@ -186,3 +188,26 @@ def test_a_reader_that_was_stopped_is_halted(bench: _Bench) -> None:
     reader = bench.ready(BOOTSTRAP)
     reader.stop()
     assert (_state(reader), reader.view().current) == (_HALTED, False)
+
+
+def test_without_the_auditor_s_word_it_is_halted_where_that_is_a_condition(bench: _Bench) -> None:
+    """What the log says holds only while the auditor keeps up, and holds again when it does."""
+    guard = AuditGuard(
+        bench.settings.model_copy(update={"audit_max_lag_s": 30.0, "broker": "127.0.0.1:1"}),
+        bench.monotonic,
+    )
+    bench.broker.append(BOOTSTRAP)
+    reader = ControlReader(
+        bench.settings, open_log=bench.broker.open, monotonic=bench.monotonic, audit=guard
+    )
+    bench.readers.append(reader)
+    reader.start()
+    assert reader.wait_ready(20.0)
+    silent = reader.view()
+    guard.take(AuditProgress("a", 1, time.time_ns() // 1000, 0.0, 0, "", 0, 0))
+    said = reader.view()
+    bench.ahead_s = 31.0
+
+    assert (_HALTED, True) == (silent.trading_state, "auditor" in silent.reason)
+    assert _ACTIVE is said.trading_state
+    assert _HALTED is reader.view().trading_state

@@ -1,7 +1,7 @@
-"""Who acts: of all emergency workers of a namespace the one that the group has chosen.
+"""Who acts: of all workers of a kind in a namespace the one that their group has chosen.
 
-All are members of the consumer group `cascade.emergency` of the topic `cascade.emergency`, which
-has one partition: whoever is assigned it holds the office. One that the broker has not answered for
+All are members of one consumer group of one topic, which has one partition: whoever is assigned it
+holds the office. One that the broker has not answered for
 longer than half a session does not count on it any more, for the group may have chosen another.
 """
 
@@ -9,21 +9,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from pipeline.emergency.ledger import TOPIC
 from pipeline.errors import PipelineError
 from pipeline.kafka_logging import ClientLog
 from pipeline.settings import Settings
 
-__all__ = ["GROUP", "Office"]
+__all__ = ["Office"]
 
 _logger = logging.getLogger(__name__)
-
-GROUP: Final = "cascade.emergency"
-"""Consumer group of all emergency workers of a namespace."""
 
 _POLL_S = 0.2
 _AGAIN_S = 1.0
@@ -34,20 +30,28 @@ class Office:
 
     Args:
         connect: Returns settings with a broker, or raises `BrokerUnavailable`.
+        topic: Topic of one partition, without namespace.
+        group: Consumer group, without namespace.
         monotonic: Seconds that only run forward.
     """
 
     def __init__(
-        self, connect: Callable[[], Settings], monotonic: Callable[[], float] = time.monotonic
+        self,
+        connect: Callable[[], Settings],
+        topic: str,
+        group: str,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
+        self._topic = topic
+        self._group = group
         self._monotonic = monotonic
         self._assigned = False
         self._polled_s = float("-inf")
         self._limit_s = 0.0
         self._terms = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="emergency-office", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{group}-office", daemon=True)
 
     def start(self) -> None:
         """Stand, without waiting for anything."""
@@ -78,10 +82,10 @@ class Office:
 
     def _stand(self, settings: Settings) -> None:
         self._limit_s = settings.session_timeout_ms / 2000
-        consumer = Consumer(_properties(settings), logger=ClientLog(_logger))
+        consumer = Consumer(_properties(settings, self._group), logger=ClientLog(_logger))
         try:
             consumer.subscribe(
-                [settings.topic(TOPIC)], on_assign=self._gained, on_revoke=self._given_back,
+                [settings.topic(self._topic)], on_assign=self._gained, on_revoke=self._given_back,
                 on_lost=self._given_back,
             )  # fmt: skip
             while not self._stopping.is_set():
@@ -107,8 +111,8 @@ class Office:
             _logger.warning("gave_office_back term=%d", self._terms)
 
 
-def _properties(settings: Settings) -> dict[str, Any]:
-    group = settings.group(GROUP)
+def _properties(settings: Settings, group: str) -> dict[str, Any]:
+    group = settings.group(group)
     properties: dict[str, Any] = settings.client(
         group_id=group,
         client_id=group,
