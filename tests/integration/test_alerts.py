@@ -116,3 +116,19 @@ def test_what_is_no_rule_is_refused(rig: AlertRig) -> None:
     )
     assert 0 != result.exit_code
     assert "Expected a rule 'latency'" in result.stderr
+
+
+def test_workers_are_recommended_for_each_stage_that_has_some(rig: AlertRig) -> None:
+    """One that is idle needs no second; a stage without workers gets no recommendation."""
+    rig.start_stage()
+
+    def advice() -> Any:
+        result = CliRunner().invoke(main, ["scaling", "--json"], env=variables(rig.settings))
+        return json.loads(result.stdout)["stages"] if result.exit_code == 0 else {}
+
+    def known() -> bool:
+        found = advice().get(STAGE, {})
+        return bool(found.get("workers")) and found["recommended"] == found["workers"]
+
+    wait_until(known, "a recommendation")
+    assert advice()["risk"]["recommended"] is None
