@@ -13,6 +13,7 @@ let session = null;
 let picture = null;
 let stream = null;
 let seenAt = 0;
+let pressed = false;
 
 async function request(path, body) {
   const options = { headers: {} };
@@ -121,6 +122,8 @@ function showLive() {
 }
 
 function draw() {
+  // What is drawn anew between press and release of a button would never be clicked.
+  if (pressed) return;
   const allowed = may();
   const connection = picture.connection;
   byId("namespace").textContent = connection.namespace;
@@ -199,7 +202,11 @@ byId("theme").addEventListener("click", () => {
   useTheme(next);
 });
 
+for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+  addEventListener(name, () => { pressed = name === "pointerdown"; }, true);
+}
+
 useTheme(storedTheme());
-new ResizeObserver(() => { if (picture && session) drawCascade(picture, openStage); }).observe(byId("cascade"));
+new ResizeObserver(() => { if (picture && session) draw(); }).observe(byId("cascade"));
 setInterval(showLive, 1000);
 request("/api/session").then(begin, logIn);

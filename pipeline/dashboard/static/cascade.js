@@ -1,6 +1,6 @@
 // The cascade as a picture: in a row, in two, or in a column, as wide as there is room.
 
-import { s, byId, ms, number, rate, title } from "./dom.js";
+import { s, byId, focusOn, ms, number, rate, title } from "./dom.js";
 import { sparkline } from "./charts.js";
 
 /** Symbol and word of each condition: told apart without colour. */
@@ -162,5 +162,5 @@ export function drawCascade(picture, open) {
     wires(size, moving, picture.control),
     stages.map((stage, index) => node(stage, size.places[index], size, picture.history, picture.at, open)));
   panel.replaceChildren(svg);
-  if (focused) panel.querySelector(`[data-key="${focused}"]`)?.focus();
+  if (focused) focusOn(focused, panel);
 }

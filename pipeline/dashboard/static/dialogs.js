@@ -1,6 +1,6 @@
 // Dialogs: to confirm a command, to take something on, to look at a stage.
 
-import { h, byId, ms, number, rate, title } from "./dom.js";
+import { h, byId, focusOn, ms, number, rate, title } from "./dom.js";
 import { CONDITIONS } from "./cascade.js";
 
 const EFFECTS = {
@@ -15,18 +15,19 @@ const EFFECTS = {
   BREAKER_RESET: ["Reset the breaker", "The stage's policy is asked again.", "▶ Reset breaker", "primary"],
 };
 
-/** Show a dialog; the focus returns to where it was when it closes. */
+let before = null;
+
+/** Show a dialog, in place of one that is open; the focus returns to where it was before. */
 export function openDialog(heading, content, { wide = false } = {}) {
   const dialog = byId("dialog");
-  const before = document.activeElement?.dataset?.key;
+  if (!dialog.open) before = document.activeElement?.dataset?.key;
   dialog.className = wide ? "wide" : "";
   dialog.replaceChildren(h("h2", { id: "dialog-title" }, heading), ...[content].flat(Infinity).filter(Boolean));
   dialog.onclose = () => {
     dialog.replaceChildren();
-    if (before) document.querySelector(`[data-key="${CSS.escape(before)}"]`)?.focus();
+    if (before) focusOn(before);
   };
   if (!dialog.open) dialog.showModal();
-  return dialog;
 }
 
 const close = () => byId("dialog").close();
@@ -98,7 +99,7 @@ export function showStage(stage, may, act) {
   const [symbol, word] = CONDITIONS[stage.condition];
   const latency = stage.latency_ms;
   const scope = `stage:${stage.name}`;
-  const does = (kind, more) => () => { close(); act(kind, { scope, ...more }); };
+  const does = (kind) => () => act(kind, { scope });
   openDialog(title(stage.name), [
     h("p", {}, h("strong", {}, `${symbol} ${word}`), stage.detail ? `: ${stage.detail}` : ""),
     pairs([

@@ -26,6 +26,14 @@ export function s(tag, attributes, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+/** Put the focus on the element of a key; where it cannot take it, on the first that can beside. */
+export function focusOn(key, panel) {
+  const wanted = document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  const place = panel || wanted?.closest("section");
+  const next = wanted && !wanted.disabled ? wanted : place?.querySelector("button:not(:disabled)");
+  (next || byId("main")).focus();
+}
+
 /**
  * Put content into a panel if what it shows has changed, and leave the focus where it was: on the
  * element of the same `data-key`.
@@ -36,7 +44,7 @@ export function show(panel, shown, make) {
   panel.dataset.shown = text;
   const focused = panel.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   panel.replaceChildren(...[make(shown)].flat(Infinity).filter(Boolean));
-  if (focused) panel.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) focusOn(focused, panel);
 }
 
 const numbers = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
