@@ -39,11 +39,8 @@ async def test_screenshots(page: Page, cascade: Rig) -> None:
     await page.wait("document.querySelectorAll('#validation .list, #validation .calm').length",
                     "a validation")  # fmt: skip
     await page.wait("document.getElementById('said').textContent === ''", "nothing said any more")
-    # As long as the charts go back.
-    await page.wait(
-        f"document.querySelectorAll('#flows tbody tr').length >= 12 && {STATE}", "flows"
-    )
-    await page.value("new Promise((done) => setTimeout(done, 100_000))")
+    await page.wait("document.querySelectorAll('#flows tbody tr').length >= 12", "flows")
+    await asyncio.sleep(_CHARTS_S)
     await _keep(page, "dashboard-light.png", 1320, 980)
     await page.scheme("dark")
     await asyncio.sleep(_DRAWN_S)
