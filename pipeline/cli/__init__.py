@@ -1,13 +1,16 @@
 """The command line, `cascade NOUN VERB`: one module per noun, imported when it is called."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 
 import click
 
 from pipeline import __version__
+from pipeline.cli.examples import EXIT_CODES, illustrate
 from pipeline.errors import (
+    AccessDenied,
     BrokerUnavailable,
     ConfigurationError,
     PipelineError,
@@ -16,13 +19,14 @@ from pipeline.errors import (
 
 __all__ = ["LazyGroup", "main"]
 
-_CANNOT = (BrokerUnavailable, ConfigurationError, RegistryUnavailable)
+_CANNOT = (AccessDenied, BrokerUnavailable, ConfigurationError, RegistryUnavailable)
 _COMMANDS = {
     "alerts": ("pipeline.cli.alerts:command", "List, acknowledge, silence and set alerts."),
     "audit": ("pipeline.cli.audit:command", "Verify, export and read the audit log."),
     "availability": ("pipeline.cli.availability:command", "Simulate availability, plan growth."),
     "bench": ("pipeline.cli.bench:command", "Say which rates this machine sustains."),
     "broker": ("pipeline.cli.broker:command", "Find, start and stop a Kafka for this machine."),
+    "completion": ("pipeline.cli.completion:command", "Complete commands in your shell."),
     "config": ("pipeline.cli.config:command", "Show the settings in force."),
     "control": ("pipeline.cli.control:command", "Halt, resume and inspect trading."),
     "dashboard": ("pipeline.cli.dashboard:command", "Serve a web page over the cascade."),
@@ -78,6 +82,7 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(module_name), attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"Expected a click command at {module_name}:{attribute}")
+        illustrate(command, cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -105,6 +110,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     lazy=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name="cascade")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
@@ -119,6 +125,8 @@ class LazyGroup(click.Group):
 def main(context: click.Context, debug: bool, flags: tuple[str, ...]) -> None:
     """Turn market data into order plans on Apache Kafka."""
     del debug  # LazyGroup.invoke reads it
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     from pipeline.settings import flags_in_force, parse_flags
 
     context.with_resource(flags_in_force(parse_flags(flags)))

@@ -1,10 +1,10 @@
 """`cascade run`: the workers of this machine, supervised, in the foreground."""
 
+import json
 import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -51,6 +51,7 @@ _STOP_S = 10.0
     is_flag=True,
     help="Add and end workers of the stages as the monitor recommends; on one machine only.",
 )
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 def command(
     stages: tuple[str, ...],
     single: bool,
@@ -60,6 +61,7 @@ def command(
     emergency: bool | None,
     watch: bool | None,
     autoscale: bool,
+    as_json: bool,
 ) -> None:
     """Run workers until Ctrl-C: strategic, tactical, risk, execution, gateway, or those named.
 
@@ -83,11 +85,11 @@ def command(
         watch=not stages if watch is None else watch,
         log_level=settings.log_level,
     )
-    printer = _Printer()
+    printer = _Printer(as_json=as_json)
     run = LocalRun(
         settings, specs, coordinated=True, on_event=printer.event, on_owned=printer.owned
     )
-    click.echo(f"Logs go to {log_folder(settings)}; Ctrl-C ends the run.")
+    printer.line(f"logs go to {log_folder(settings)}; Ctrl-C ends the run")
     with _stop_on_signals() as stop:
         try:
             with run, _scaling(settings, run, printer, asked=autoscale):
@@ -147,30 +149,40 @@ def _counts(workers: tuple[str, ...]) -> dict[str, int]:
 
 
 class _Printer:
-    """Prints one line per change of state."""
+    """Prints one line per change of state.
 
-    def __init__(self) -> None:
-        self._owned: Counter[str] = Counter()
+    Args:
+        as_json: Each as an object with time, text and what it is about.
+    """
 
-    def line(self, text: str) -> None:
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def line(self, text: str, **about: object) -> None:
         """Print a line with the time of day."""
-        now = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
-        click.echo(f"{now} {text}")
+        now = datetime.now().astimezone()
+        if self._as_json:
+            said = {"time": now.isoformat(timespec="milliseconds"), "text": text, **about}
+            click.echo(json.dumps(said))
+        else:
+            click.echo(f"{now.strftime('%H:%M:%S.%f')[:-3]} {text}")
 
     def event(self, event: WorkerEvent) -> None:
         """Print what happened to a worker."""
+        about = {"worker": event.worker, "event": event.kind.name.lower(), "pid": event.pid}
         if event.kind is EventKind.STARTED:
-            self.line(f"{event.worker}: started, process {event.pid}")
+            self.line(f"{event.worker}: started, process {event.pid}", **about)
         elif event.kind is EventKind.EXITED:
             again = f"starts again in {event.pause_s:g} s"
-            self.line(f"{event.worker}: ended with {_ending(event.exit_code)}, {again}")
+            self.line(f"{event.worker}: ended with {_ending(event.exit_code)}, {again}", **about)
         elif event.kind is EventKind.STOPPED:
-            self.line(f"{event.worker}: stopped with {_ending(event.exit_code)}")
+            self.line(f"{event.worker}: stopped with {_ending(event.exit_code)}", **about)
 
     def owned(self, owned: Owned) -> None:
         """Print that a log partition has an owner."""
         where = f"partition {owned.partition} of its log from epoch {owned.epoch}"
-        self.line(f"{owned.stage}: owns {where} ({owned.owner})")
+        about = {"stage": owned.stage, "partition": owned.partition, "epoch": owned.epoch}
+        self.line(f"{owned.stage}: owns {where} ({owned.owner})", event="owned", **about)
 
 
 def _ending(code: int | None) -> str:

@@ -22,6 +22,7 @@ _TELL_S = 3.0
 _role = click.option(
     "--role", type=click.Choice(_ROLES), default="viewer", show_default=True, help="What they may."
 )
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _from_stdin = click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input."
 )
@@ -41,19 +42,20 @@ def command() -> None:
 @click.argument("name")
 @_role
 @_from_stdin
-def add(name: str, role: str, password_stdin: bool) -> None:
+@_json_option
+def add(name: str, role: str, password_stdin: bool, as_json: bool) -> None:
     """Add a user; their name is the author of the commands that they give."""
     from pipeline.dashboard.users import Role
 
     settings, users = _opened()
     users.add(name, Role(role), _password(password_stdin))
-    click.echo(f"{name} is {role}")
+    _say(f"{name} is {role}", as_json=as_json, name=name, role=role)
     _tell(name, f"added as {role}")
     _hint(settings, name, role)
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_json_option
 def list_(as_json: bool) -> None:
     """List the users and their roles."""
     _, users = _opened()
@@ -69,24 +71,26 @@ def list_(as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-def remove(name: str) -> None:
+@_json_option
+def remove(name: str, as_json: bool) -> None:
     """Remove a user; their sessions end at once."""
     _, users = _opened()
     users.remove(name)
-    click.echo(f"{name} is removed")
+    _say(f"{name} is removed", as_json=as_json, name=name, removed=True)
     _tell(name, "removed")
 
 
 @command.command()
 @click.argument("name")
 @click.argument("role", type=click.Choice(_ROLES))
-def role(name: str, role: str) -> None:
+@_json_option
+def role(name: str, role: str, as_json: bool) -> None:
     """Give a user another role; it holds from their next request on."""
     from pipeline.dashboard.users import Role
 
     settings, users = _opened()
     before = users.set_role(name, Role(role))
-    click.echo(f"{name} is {role}")
+    _say(f"{name} is {role}", as_json=as_json, name=name, role=role)
     _tell(name, f"role {before.role} became {role}")
     _hint(settings, name, role)
 
@@ -94,12 +98,17 @@ def role(name: str, role: str) -> None:
 @command.command()
 @click.argument("name")
 @_from_stdin
-def password(name: str, password_stdin: bool) -> None:
+@_json_option
+def password(name: str, password_stdin: bool, as_json: bool) -> None:
     """Give a user another password; their sessions end at once."""
     _, users = _opened()
     users.set_password(name, _password(password_stdin))
-    click.echo(f"{name} has another password")
+    _say(f"{name} has another password", as_json=as_json, name=name, changed=True)
     _tell(name, "password changed")
+
+
+def _say(text: str, *, as_json: bool, **content: object) -> None:
+    click.echo(json.dumps(content) if as_json else text)
 
 
 def _opened() -> "tuple[Settings, UserFile]":

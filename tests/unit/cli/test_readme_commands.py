@@ -5,10 +5,10 @@ import re
 import shlex
 from pathlib import Path
 
-import click
 import pytest
 
 from pipeline.cli import main
+from tests.unit.cli.parsing import parse
 
 README = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
 COMMANDS = {"scripts/demo": ("demo",), "scripts/bench": ("bench",), "cascade": ()}
@@ -26,21 +26,6 @@ def _of(*programs: str) -> list[str]:
     return [line for line in _lines() if shlex.split(line)[0] in programs]
 
 
-def _parse(command: click.Command, arguments: list[str]) -> None:
-    """Parse arguments down to the last command, and run none.
-
-    Raises:
-        click.ClickException: If one of them is unknown, or wrong.
-    """
-    # Not resilient_parsing, which would let everything pass; without invoking nothing runs.
-    with command.make_context(command.name, list(arguments)) as context:
-        rest = [*context._protected_args, *context.args]
-        if isinstance(command, click.Group) and rest:
-            name, inner, left = command.resolve_command(context, rest)
-            assert inner is not None, f"Expected a command {name}"
-            _parse(inner, left)
-
-
 def test_there_is_something_to_check() -> None:
     """The README shows commands at all, or the tests below would pass for nothing."""
     assert len(_of(*COMMANDS)) > 10
@@ -51,7 +36,7 @@ def test_there_is_something_to_check() -> None:
 def test_each_command_of_the_readme_is_understood(line: str) -> None:
     """Nouns, verbs and options of the README exist, with values of the right type."""
     program, *arguments = shlex.split(line)
-    _parse(main, [*COMMANDS[program], *arguments])
+    parse(main, [*COMMANDS[program], *arguments])
 
 
 @pytest.mark.parametrize("line", _of("faust"))
