@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.broker.artifacts import kafka_version
+from pipeline.broker.cluster import LocalCluster
 from pipeline.broker.docker import DockerBroker
 from pipeline.broker.local import LocalBroker
 from pipeline.broker.machine import Machine, ThisMachine
@@ -48,6 +49,7 @@ def up(
     machine: Machine | None = None,
     ask: Probe = probe,
     cache: Path | None = None,
+    nodes: int = 1,
 ) -> Broker:
     """Return a broker that answers: the one that is set, the one that runs, or a new one.
 
@@ -60,6 +62,7 @@ def up(
         machine: The machine; for tests.
         ask: Asks an address whether a broker answers there; for tests.
         cache: Folder for Kafka's jars; None for one per user.
+        nodes: How many brokers of one cluster; more than one are processes of this machine.
 
     Raises:
         BrokerUnavailable: The broker that is set does not answer, or one could not be started.
@@ -70,6 +73,10 @@ def up(
         return _external(settings, settings.broker, ask, _EXTERNAL_TIMEOUT_S)
     machine = machine or ThisMachine()
     folder = settings.home / "broker"
+    if nodes > 1:
+        cluster = _cluster(settings, machine, ask, notice, cache, nodes)
+        with _lock(folder, machine):
+            return cluster.start()
     local, docker = _ways(folder, machine, ask, notice, cache)
     with _lock(folder, machine):
         for way in (local, docker):
@@ -114,6 +121,7 @@ def down(
         with _lock(folder, machine):
             for way in _ways(folder, machine, ask, lambda _: None, None):
                 stopped = way.stop() or stopped
+            stopped = _cluster(settings, machine, ask, lambda _: None).stop() or stopped
     if not stopped and settings.broker is not None:
         raise UsageError(
             f"Expected a broker of ours to stop, was {settings.broker} of CASCADE_BROKER: stop it"
@@ -164,7 +172,21 @@ def _running(settings: Settings, machine: Machine, ask: Probe, timeout_s: float)
     for way in _ways(settings.home / "broker", machine, ask, lambda _: None, None):
         if (running := way.find(timeout_s=timeout_s)) is not None:
             return running
-    return None
+    return _cluster(settings, machine, ask, lambda _: None).find(timeout_s=timeout_s)
+
+
+def _cluster(
+    settings: Settings,
+    machine: Machine,
+    ask: Probe,
+    notice: Notice,
+    cache: Path | None = None,
+    count: int | None = None,
+) -> LocalCluster:
+    return LocalCluster(
+        settings.home / "broker" / "cluster", resource("docker/kafka/pom.xml"), machine=machine,
+        probe=ask, notice=notice, cache=cache, count=count,
+    )  # fmt: skip
 
 
 def _external(settings: Settings, bootstrap: str, ask: Probe, timeout_s: float) -> Broker:

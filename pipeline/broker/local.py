@@ -7,7 +7,7 @@ from pipeline.broker.artifacts import default_cache, java, kafka_jars, kafka_ver
 from pipeline.broker.machine import Machine
 from pipeline.broker.model import Broker, Notice, refused
 from pipeline.broker.probe import Cluster
-from pipeline.broker.storage import Ports, Storage, new_cluster_id
+from pipeline.broker.storage import ALONE, Member, Ports, Storage, new_cluster_id
 from pipeline.errors import BrokerUnavailable, ConfigurationError
 
 __all__ = ["LocalBroker"]
@@ -90,13 +90,11 @@ class LocalBroker:
         for _ in range(_PORT_ATTEMPTS):
             try:
                 # Step 2
-                self._storage.folder.mkdir(parents=True, exist_ok=True)
-                ports = self._choose_ports()
-                self._storage.write_configuration(ports)
+                ports = self.choose_ports()
                 # Step 3
-                self._format(program, jars)
+                self.prepare(program, jars, ports)
                 # Step 4
-                pid = self._spawn(program, jars)
+                pid = self.spawn(program, jars)
             except OSError as error:
                 raise refused(self._storage.folder, error) from error
             broker = self._wait_until_it_answers(pid, ports, _START_TIMEOUT_S)
@@ -127,8 +125,28 @@ class LocalBroker:
                 self._machine.sleep(_POLL_S)
         raise BrokerUnavailable(f"Expected process {pid} to end, was still there after SIGKILL.")
 
-    def _choose_ports(self) -> Ports:
-        # Those of the last start, so that clients find a broker again that was killed.
+    def prepare(
+        self, program: str, jars: Path, ports: Ports, member: Member = ALONE, cluster_id: str = ""
+    ) -> None:
+        """Write the properties, and format the data unless it is there and fits.
+
+        Args:
+            program: Java.
+            jars: Folder of Kafka's jars.
+            ports: Where it listens.
+            member: Its place in its cluster.
+            cluster_id: Of data that is new; a random one where empty.
+
+        Raises:
+            ConfigurationError: Formatting was refused.
+            OSError: A folder cannot be written.
+        """
+        self._storage.folder.mkdir(parents=True, exist_ok=True)
+        self._storage.write_configuration(ports, member)
+        self._format(program, jars, cluster_id)
+
+    def choose_ports(self) -> Ports:
+        """Return free ports: those of the last start, so that clients find a broker again."""
         last = self._storage.read_ports() or Ports(_CLIENT_PORT, _CONTROLLER_PORT)
         client = self._machine.free_port(last.client)
         controller = self._machine.free_port(last.controller)
@@ -136,11 +154,11 @@ class LocalBroker:
             controller = self._machine.free_port(0)
         return Ports(client, controller)
 
-    def _format(self, program: str, jars: Path) -> None:
+    def _format(self, program: str, jars: Path, wanted_id: str) -> None:
         version = kafka_version(self._pom)
         cluster_id = self._storage.usable_cluster(version, self._notice)
         if cluster_id is None:
-            cluster_id = new_cluster_id()
+            cluster_id = wanted_id or new_cluster_id()
             tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c"]
             command = [*self._java(program, jars), *tool, str(self._storage.properties)]
             done = self._machine.run(command, timeout_s=_FORMAT_TIMEOUT_S)
@@ -152,7 +170,23 @@ class LocalBroker:
                 )
         self._storage.write_format(cluster_id, version)
 
-    def _spawn(self, program: str, jars: Path) -> int:
+    @property
+    def cluster_id(self) -> str | None:
+        """Cluster of its data; None where there is none yet."""
+        return self._storage.read_format()[0]
+
+    @property
+    def client_port(self) -> int | None:
+        """Where it listened last; None where it never did."""
+        ports = self._storage.read_ports()
+        return None if ports is None else ports.client
+
+    def last_words(self) -> str:
+        """Return the last lines that say why it ended."""
+        return self._storage.last_words()
+
+    def spawn(self, program: str, jars: Path) -> int:
+        """Start the process; return its pid."""
         heap = ["-Xms384m", "-Xmx512m", "-Xmn128m", "-XX:+UseSerialGC"]
         command = [*self._java(program, jars, *heap), *self._arguments]
         return self._machine.spawn(command, self._storage.output)

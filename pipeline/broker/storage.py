@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.broker.model import Notice
 
-__all__ = ["Ports", "Storage", "new_cluster_id"]
+__all__ = ["ALONE", "Member", "Ports", "Storage", "new_cluster_id"]
 
 _LOG4J = """\
 <Configuration>
@@ -46,6 +46,32 @@ class Ports:
     controller: int
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node's place among the nodes of its cluster.
+
+    Attributes:
+        node: Its id, from 1.
+        controllers: Ports of all controllers, by node, from 1; empty for the only one.
+    """
+
+    node: int = 1
+    controllers: tuple[int, ...] = ()
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the broker's own topics."""
+        return max(1, len(self.controllers))
+
+    @property
+    def in_sync(self) -> int:
+        """Copies of them that must be in sync: one may be away."""
+        return max(1, self.replicas - 1)
+
+
+ALONE = Member()
+
+
 class Storage:
     """The folder of the local broker.
 
@@ -62,26 +88,27 @@ class Storage:
         self.data = self.folder / "data"
         self._format = self.folder / "format.json"
 
-    def write_configuration(self, ports: Ports) -> None:
-        """Write the broker's properties: one node, on this machine only."""
+    def write_configuration(self, ports: Ports, member: Member = ALONE) -> None:
+        """Write the properties of a node, on this machine only."""
+        voters = enumerate(member.controllers or (ports.controller,), 1)
         client, controller = f"127.0.0.1:{ports.client}", f"127.0.0.1:{ports.controller}"
         properties = {
-            "node.id": 1,
+            "node.id": member.node,
             "process.roles": "broker,controller",
             "listeners": f"PLAINTEXT://{client},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{client}",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "controller.quorum.voters": f"1@{controller}",
+            "controller.quorum.voters": ",".join(f"{i}@127.0.0.1:{port}" for i, port in voters),
             "log.dirs": self.data,
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": 0,
             # One node cannot hold the three replicas that these expect.
-            "offsets.topic.replication.factor": 1,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
-            "share.coordinator.state.topic.replication.factor": 1,
-            "share.coordinator.state.topic.min.isr": 1,
+            "offsets.topic.replication.factor": member.replicas,
+            "transaction.state.log.replication.factor": member.replicas,
+            "transaction.state.log.min.isr": member.in_sync,
+            "share.coordinator.state.topic.replication.factor": member.replicas,
+            "share.coordinator.state.topic.min.isr": member.in_sync,
             # 50 partitions each cost a second at the first use, and buy nothing on one node.
             "offsets.topic.num.partitions": 4,
             "transaction.state.log.num.partitions": 4,

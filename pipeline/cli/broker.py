@@ -22,10 +22,17 @@ def command() -> None:
 
 
 @command.command()
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 5),
+    default=1,
+    show_default=True,
+    help="Brokers of one cluster, as processes of this machine; topics: CASCADE_TOPIC_PROFILE.",
+)
 @_as_json
-def up(as_json: bool) -> None:
+def up(nodes: int, as_json: bool) -> None:
     """Start a broker, or find the one that runs; it goes on running afterwards."""
-    found = broker.up(notice=_tell)
+    found = broker.up(notice=_tell, nodes=nodes)
     _show(found, describe(found), as_json=as_json)
 
 
