@@ -37,6 +37,7 @@ _COMMANDS = {
     "flow": ("pipeline.cli.flow:command", "Show a flow from market data to fill."),
     "health": ("pipeline.cli.health:command", "Say whether the workers of this machine are well."),
     "keys": ("pipeline.cli.keys:command", "Make, list, rotate and revoke signing keys."),
+    "log-level": ("pipeline.cli.log_level:command", "Change what running workers log."),
     "metrics": ("pipeline.cli.metrics:command", "Say how fast the cascade is."),
     "publish": ("pipeline.cli.publish:command", "Publish market data to the pipeline."),
     "replay": ("pipeline.cli.replay:command", "Run the past through the same code again."),

@@ -41,11 +41,13 @@ from pipeline.settings import Settings
 
 __all__ = [
     "HALT_SIGNAL",
+    "LOG_LEVELS",
     "Health",
     "LocalAnswer",
     "OutOfBand",
     "halt_here",
     "health_here",
+    "log_level_here",
     "out_of_band",
 ]
 
@@ -53,6 +55,8 @@ _logger = logging.getLogger(__name__)
 
 HALT_SIGNAL = signal.SIGUSR2
 """Halts the worker that it is sent to, and all of its machine and namespace with it."""
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 _LOOPBACK = "127.0.0.1"
 _TIMEOUT_S = 2.0
@@ -152,6 +156,15 @@ class OutOfBand:
         readings = {name: pulse.read() for name, pulse in list(self._pulses.items())}
         return {"pid": os.getpid(), "pulses": msgspec.to_builtins(readings)}
 
+    def log_level(self, level: str) -> tuple[HTTPStatus, dict[str, Any]]:
+        """Log from a level on, until told otherwise; return what is answered."""
+        if level not in LOG_LEVELS:
+            error = f"Expected one of {', '.join(LOG_LEVELS)}, was {level[:_LONGEST]!r}"
+            return HTTPStatus.BAD_REQUEST, {"error": error}
+        logging.getLogger().setLevel(level)
+        _logger.log(logging.getLevelName(level), "log_level_set level=%s", level)
+        return HTTPStatus.OK, {"pid": os.getpid(), "level": level}
+
     def close(self) -> None:
         """Close the ways in; the latch stays as it is."""
         with self._lock, contextlib.suppress(OSError):
@@ -215,13 +228,20 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _TIMEOUT_S
 
     def do_POST(self) -> None:
-        """Answer `POST /halt`; the body may name author and reason, as JSON."""
-        if not self._admitted("/halt"):
+        """Answer `POST /halt` and `POST /log-level`.
+
+        The body of the first may name author and reason, that of the other names the level.
+        """
+        wanted = "/log-level" if self.path == "/log-level" else "/halt"
+        if not self._admitted(wanted):
             return
         try:
             said = self._body()
         except (ValueError, TypeError, OSError):
             self._answer(HTTPStatus.BAD_REQUEST, {"error": "Expected a JSON object, was none"})
+            return
+        if wanted == "/log-level":
+            self._answer(*self.owner.log_level(str(said.get("level"))))
             return
         author = str(said.get("author") or "local HTTP")[:_LONGEST]
         reason = str(said.get("reason") or "halted by a local call")[:_LONGEST]
@@ -297,6 +317,36 @@ def halt_here(settings: Settings, author: str, reason: str) -> list[LocalAnswer]
     token = _token(folder)
     body = json.dumps({"author": author, "reason": reason}).encode()
     return [_halted(each, token, body) for each in _processes(folder) if each.stages]
+
+
+def log_level_here(settings: Settings, level: str, name: str = "") -> list[tuple[int, str]]:
+    """Have worker processes of this machine and namespace log from a level on.
+
+    Args:
+        settings: Home and namespace.
+        level: The level.
+        name: Only those in which a stage or worker of that name runs; all where empty.
+
+    Returns:
+        Process ids, with why one did not; empty where it did.
+
+    Raises:
+        ConfigurationError: If the token is not our own.
+    """
+    folder = _folder(settings)
+    if not folder.is_dir():
+        return []
+    token = _token(folder)
+    body = json.dumps({"level": level}).encode()
+    found = []
+    for each in _processes(folder):
+        if name in ("", *_health(each, token).pulses):
+            try:
+                error = str(_called(each, token, "POST", "/log-level", body).get("error", ""))
+            except (OSError, HTTPException, ValueError) as failure:
+                error = repr(failure)
+            found.append((each.pid, error))
+    return found
 
 
 def health_here(settings: Settings) -> list[Health]:

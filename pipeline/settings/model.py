@@ -118,7 +118,8 @@ class Settings(BaseSettings):
             behind the namespace where there is one: `User:{role}`, `User:CN={role},O=Desk`.
         registry_url: A Confluent-compatible schema registry, `http://[user:password@]host:port`;
             None: none.
-        log_level: Least level that is logged.
+        log_level: Least level that is logged; `cascade log-level` changes it while workers run.
+        log_format: `text`, or `json` for an object a line.
         metrics_host: Where workers listen for Prometheus; loopback, since `/metrics` asks nobody
             who they are.
         metrics_port: First port of `/metrics`, each role its own from there on, see
@@ -195,6 +196,7 @@ class Settings(BaseSettings):
         default=None, repr=False
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
     metrics_host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=-1, le=65_400)] = 0
     metrics_interval_s: Seconds = 1.0
@@ -347,6 +349,12 @@ class Settings(BaseSettings):
             key: item.get_secret_value() if isinstance(item, SecretStr) else item
             for key, item in self.kafka.items()
         }
+
+    def secrets(self) -> list[str]:
+        """Return all that is secret, in the clear: what no log line may hold."""
+        return [
+            item.get_secret_value() for item in self.kafka.values() if isinstance(item, SecretStr)
+        ]
 
     @property
     def principal(self) -> str:

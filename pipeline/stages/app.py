@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -30,6 +29,7 @@ from pipeline.coordination.vocabulary import Role
 from pipeline.errors import PipelineError
 from pipeline.events import EventBus
 from pipeline.keys import Signer
+from pipeline.log_lines import configure
 from pipeline.metrics import exporter, loop_lag
 from pipeline.packets.events import Alert, ControlCommand, PerformanceAlert
 from pipeline.policies.breaker import Breaker
@@ -230,7 +230,7 @@ def serve(
     @app.on_before_configured.connect
     def _quiet(*_: Any, **__: Any) -> None:
         # At its own level Faust sets the root logger to DEBUG while it shows a spinner.
-        logging.getLogger().setLevel(app.cascade.log_level)
+        configure(app.cascade)
 
     @app.task
     async def _begin(app: Any) -> None:

@@ -193,7 +193,10 @@ class StageEngine:
         except Exception as error:  # noqa: BLE001  # a policy may fail in any way
             self.breaker.failed()
             batch.failure = error
-            _logger.warning("policy_failed stage=%s why=%r", self._route.stage, error)
+            _logger.warning(
+                "policy_failed stage=%s flow_id=%s why=%r",
+                self._route.stage, _flow_of(inputs[min(done, len(inputs) - 1)]), error,
+            )  # fmt: skip
             return done
         if undecided:
             self.breaker.succeeded()
@@ -330,6 +333,11 @@ def zip_strict(items: Iterator[Item], inputs: Sequence[Input]) -> Iterator[Item]
         yield item
     if count != len(inputs):
         raise _Bug(f"Expected {len(inputs)} drafts, was {count}")
+
+
+def _flow_of(each: Input) -> str:
+    envelope = getattr(each.packet, "envelope", None)
+    return "" if envelope is None else str(envelope.flow_id)
 
 
 def _key(record: Any, each: Input) -> bytes | None:

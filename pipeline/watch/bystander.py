@@ -6,7 +6,6 @@ any log.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from pipeline.coordination.systems import LocalSystem, Vitals, process_load
 from pipeline.coordination.versions import versions_of
 from pipeline.coordination.vocabulary import Role
 from pipeline.events import EventBus
+from pipeline.log_lines import configure
 from pipeline.metrics import exporter, loop_lag, process_vitals
 from pipeline.settings import Settings
 from pipeline.stages.coordinated import WorkerPeer
@@ -94,7 +94,7 @@ def bystander_app(
     @app.on_before_configured.connect
     def _quiet(*_: Any, **__: Any) -> None:
         # At its own level Faust sets the root logger to DEBUG while it shows a spinner.
-        logging.getLogger().setLevel(settings.log_level)
+        configure(settings)
 
     @app.task
     async def _begin(app: Any) -> None:

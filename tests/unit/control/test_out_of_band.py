@@ -1,6 +1,7 @@
 """The ways in: signal and local HTTP, in this process and in one whose main thread hangs."""
 
 import json
+import logging
 import os
 import signal
 import stat
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.control.latch import Latch
-from pipeline.control.out_of_band import OutOfBand, halt_here, health_here
+from pipeline.control.out_of_band import OutOfBand, halt_here, health_here, log_level_here
 from pipeline.control.pulse import Pulse
 from pipeline.control.reader import ControlReader
 from pipeline.errors import ConfigurationError
@@ -120,6 +121,20 @@ def test_the_health_of_what_runs_here_is_told(settings: Settings, ways_in: OutOf
     assert not found.pulses["monitor"].control_current
     assert [] == halt_here(settings, "me", "smoke")
     assert 401 == _call(settings, "/health", "wrong")[0]
+
+
+def test_what_is_logged_can_be_changed(settings: Settings, ways_in: OutOfBand) -> None:
+    """By name of what runs, from another process; a level that there is not is refused."""
+    ways_in.watch("risk", Pulse())
+    root, before = logging.getLogger(), logging.getLogger().level
+    try:
+        assert [(os.getpid(), "")] == log_level_here(settings, "ERROR", "risk")
+        assert logging.ERROR == root.level
+        assert [] == log_level_here(settings, "DEBUG", "tactical")
+        assert "Expected one of" in log_level_here(settings, "LOUD")[0][1]
+        assert logging.ERROR == root.level
+    finally:
+        root.setLevel(before)
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong"])
