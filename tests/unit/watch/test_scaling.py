@@ -22,7 +22,7 @@ class _History:
         self.slopes = slopes
 
     def points(self, series: str, since_us: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        seconds = np.arange(60)
+        seconds = np.arange(60, dtype=np.int64)
         slope = self.slopes.get(series.partition("{")[0], 0.0)
         return _NOW_US + (seconds - 59) * _SECOND_US, 100.0 + slope * seconds
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from pipeline.settings import load_settings
-from tests.auditing.rig import run_faults
+from tests.audit_faults.rig import run_faults
 
 
 @pytest.mark.timeout(900)

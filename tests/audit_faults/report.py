@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.auditing.rig import AuditFaults
+from tests.audit_faults.rig import AuditFaults
 
 __all__ = ["Results", "main"]
 

@@ -17,7 +17,7 @@ from pipeline.run.session import LocalRun
 from pipeline.settings import Settings
 from pipeline.topics import TopicFile
 from pipeline.topics import apply as apply_topics
-from tests.auditing.relay import KINDS, Planted, TamperingRelay
+from tests.audit_faults.relay import KINDS, Planted, TamperingRelay
 from tests.cluster import prepare
 from tests.kafka_workers import Worker, end_offsets, wait_until
 
