@@ -20,4 +20,4 @@ def emergency_app(settings: Settings | None = None) -> Any:
         settings: Settings; those of the environment where None.
     """
     settings = settings or load_settings()
-    return bystander_app(GROUP, EmergencyWorker, settings, announced=False)
+    return bystander_app(GROUP, EmergencyWorker, settings, announced=False, modest=False)

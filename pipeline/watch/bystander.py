@@ -6,6 +6,8 @@ any log.
 """
 
 import asyncio
+import logging
+import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,6 +28,10 @@ from pipeline.settings import Settings
 from pipeline.stages.coordinated import WorkerPeer
 
 __all__ = ["Bystander", "bystander_app"]
+
+# A tenth of the processor time of a worker of the path, where both want all of it: what watches
+# must not slow down what it watches, and must not starve either.
+_MODESTY = 10
 
 
 class Bystander(Protocol):
@@ -70,6 +76,7 @@ def bystander_app(
     settings: Settings,
     *,
     announced: bool = True,
+    modest: bool = True,
 ) -> Any:
     """Return the Faust app of a worker, which has `/metrics` and heartbeats as all workers do.
 
@@ -79,6 +86,7 @@ def bystander_app(
         make: Makes the worker; called once, as soon as the app is.
         settings: Settings.
         announced: Send its heartbeats; a worker that sends its own says no.
+        modest: Let the path's workers go first where processors are short.
     """
     app = _BystanderApp(
         settings.group(name),
@@ -99,6 +107,9 @@ def bystander_app(
     @app.task
     async def _begin(app: Any) -> None:
         del app
+        if modest:
+            # Before any of its threads is there: on Linux each takes it from who started it.
+            os.nice(_MODESTY)
         worker.start()
         if peer is not None:
             peer.start()

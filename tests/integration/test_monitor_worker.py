@@ -4,6 +4,7 @@ What each metric measures is tested in `tests/unit/watch/test_catalogue.py`.
 """
 
 import json
+import os
 import uuid
 from contextlib import closing
 from urllib.request import urlopen
@@ -93,8 +94,8 @@ def test_workers_tell_prometheus_and_the_monitor_how_they_are(
     settings: Settings, start_worker: StartWorker
 ) -> None:
     """Each worker has its port and its figures; the monitor has those of all by heartbeats."""
-    start_worker("pipeline.watch.monitor", settings)
-    start_worker("pipeline.stages.strategic", settings)
+    watcher = start_worker("pipeline.watch.monitor", settings)
+    worker = start_worker("pipeline.stages.strategic", settings)
     folder = settings.home / "metrics" / settings.namespace
     wait_until(lambda: len(list(folder.glob("*.json"))) == 2, "two workers to listen")
     targets = {}
@@ -102,24 +103,33 @@ def test_workers_tell_prometheus_and_the_monitor_how_they_are(
         (found,) = json.loads(path.read_text())
         targets[found["labels"]["role"]] = found["targets"][0]
     assert {"monitor", "strategic"} == targets.keys()
+    # Who watches lets the path go first where processors are short, with each of its threads.
+    niceness = [os.getpriority(os.PRIO_PROCESS, each.process.pid) for each in (watcher, worker)]
+    assert niceness[0] >= niceness[1] + 10
     assert _scraped(targets["strategic"])["process_resident_memory_bytes"] > 0.0
     active = 'cascade_stage_trading_state{stage="strategic",state="ACTIVE"}'
     wait_until(
         lambda: _scraped(targets["strategic"])[active] == 1.0, "strategic to be active", every_s=0.5
     )
+    wanted = {
+        'cascade_worker_memory_bytes{system="strategic"}',
+        'cascade_live_workers{system="monitor"}',
+        'cascade_trading_state{state="ACTIVE"}',
+        "cascade_monitor_active",
+    }
     wait_until(
-        lambda: (
-            _scraped(targets["monitor"]).get('cascade_worker_memory_bytes{system="strategic"}', 0.0)
-            > 0.0
-        ),
-        "the monitor to know the memory of strategic",
+        lambda: all(_scraped(targets["monitor"]).get(each, 0.0) > 0.0 for each in wanted),
+        "the monitor to know how the workers are",
         every_s=0.5,
     )
-    monitor = _scraped(targets["monitor"])
-    assert 1.0 == monitor["cascade_monitor_active"]
-    assert 1.0 == monitor['cascade_live_workers{system="monitor"}']
-    assert 1.0 == monitor['cascade_trading_state{state="ACTIVE"}']
-    assert any(name.startswith("kafka_consumergroup_group_lag{") for name in monitor)
+    wait_until(
+        lambda: any(
+            name.startswith("kafka_consumergroup_group_lag{")
+            for name in _scraped(targets["monitor"])
+        ),
+        "the lag of groups",
+        every_s=0.5,
+    )
 
 
 def _scraped(target: str) -> dict[str, float]:
