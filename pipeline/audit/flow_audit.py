@@ -254,9 +254,12 @@ class FlowAudit:
 
     def _step(self, where: tuple[str, int], oldest_ms: int | None) -> Place:
         """Return the newest known place of a partition that lies before a time."""
-        if oldest_ms is None:
-            return self._ends[where]
         steps = self._steps[where]
+        if oldest_ms is None:
+            newest = steps[-1]
+            steps.clear()
+            steps.append(newest)
+            return self._ends[where]
         while len(steps) > 1 and steps[1][0] < oldest_ms - _MARGIN_MS:
             steps.popleft()
         return steps[0][1]

@@ -220,7 +220,7 @@ def test_more_released_than_reserved_is_named() -> None:
     sequence, update = _first(log, lambda each: getattr(each, "released", 0.0) > 0.0)
     greedy = changed(topics, log, sequence, released=update.released * 3)
 
-    assert [("reservation", log, sequence)] == named(audited(greedy))
+    assert ("reservation", log, sequence) in named(audited(greedy))
 
 
 def test_a_record_of_an_owner_that_was_taken_over_does_not_count() -> None:
@@ -313,11 +313,26 @@ def test_what_came_out_and_never_went_in_is_named() -> None:
     assert {record.envelope.flow_id} == {each.flow_id for each in found}
 
 
+def _until(found: list[Entry], packets: int) -> list[Entry]:
+    """Return the entries of a topic that belong to the first packets of the run."""
+    flows = {
+        decode(each.value).envelope.flow_id  # type: ignore[attr-defined]
+        for each in entries()["cascade.market"][packets:]
+    }
+    for number, each in enumerate(found):
+        record: Any = decode(each.value)
+        envelope = getattr(record, "envelope", None)
+        flow = envelope.flow_id if envelope is not None else getattr(record, "flow_id", "")
+        if flow in flows:
+            return found[:number]
+    return found
+
+
 def test_a_restart_in_the_middle_finds_the_same() -> None:
     """From the places of the audit log on, with what is under way read again."""
     topics = without(entries(), "cascade.tactical", _LATE)
     first = make_audit()
-    half = {topic: found[: len(found) // 2] for topic, found in topics.items()}
+    half = {topic: _until(found, 300) for topic, found in topics.items()}
     until = max(found[-1].timestamp_ms for found in half.values())
     early: list[Finding] = []
     for each in (each for found in half.values() for each in found):
