@@ -74,11 +74,13 @@ def verify_(file: Path | None, head: str | None, *, against_topics: bool, as_jso
 
 @command.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-def export(file: Path) -> None:
+@_json_option
+def export(file: Path, *, as_json: bool) -> None:
     """Write the audit log to a file; `cascade audit verify --file FILE` checks it anywhere."""
     with file.open("w", encoding="utf-8") as out:
         count = exported(read_audit_log(connected_settings()), out)
-    click.echo(f"{count} records written to {file}")
+    said = {"records": count, "file": str(file)}
+    click.echo(json.dumps(said) if as_json else f"{count} records written to {file}")
 
 
 @command.command("list")
@@ -107,14 +109,20 @@ def list_(file: Path | None, kind: tuple[str, ...], limit: int, *, as_json: bool
 @command.command()
 @click.argument("sequence", type=click.IntRange(min=0))
 @_file_option
-def show(sequence: int, file: Path | None) -> None:
+@_json_option
+def show(sequence: int, file: Path | None, *, as_json: bool) -> None:
     """Show one record of the audit log with all that it says."""
     reader = ChainReader(None)
     for offset, value in _raw(file):
         link = reader.add(offset, value)
         if link is not None and link.record.sequence == sequence:
             found = {**_row(link.record), "sha256": link.sha256, "offset": link.offset}
-            click.echo(json.dumps({**found, "details": details_of(link.record)}, indent=2))
+            details = details_of(link.record)
+            if as_json:
+                click.echo(json.dumps({**found, "details": details}, indent=2))
+            else:
+                rows = (found | details).items()
+                click.echo("\n".join(f"{name:16} {value}" for name, value in rows))
             return
     raise click.ClickException(f"Expected a record {sequence} that counts, was none")
 
