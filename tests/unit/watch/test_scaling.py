@@ -24,7 +24,8 @@ class _History:
     def points(self, series: str, since_us: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         seconds = np.arange(60, dtype=np.int64)
         slope = self.slopes.get(series.partition("{")[0], 0.0)
-        return _NOW_US + (seconds - 59) * _SECOND_US, 100.0 + slope * seconds
+        rising = np.asarray(100.0 + slope * seconds, dtype=np.float64)
+        return _NOW_US + (seconds - 59) * _SECOND_US, rising
 
 
 def _figures(stage: str, workers: int, busy: float, behind_s: float = 0.0) -> Mapping[str, float]:
