@@ -81,6 +81,9 @@ class Gatekeeper:
         if user is None:
             self._note_refusal(name, "login", "name or password is wrong", address)
             return refused(401, "Name or password is wrong.")
+        # Attempts are what is limited: whoever knows the password comes in as often as they like.
+        self._by_address.give_back(address)
+        self._by_user.give_back((address, name))
         self._sessions.close(self._token(request))
         token, session = self._sessions.open(user)
         self._say(SecurityEventKind.LOGIN, user.name, "dashboard", f"as {user.role}", address)

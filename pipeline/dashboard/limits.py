@@ -41,6 +41,13 @@ class RateLimit:
                 self._buckets.popitem(last=False)
             return 0.0
 
+    def give_back(self, key: Hashable) -> None:
+        """Put a token back that was taken for what need not be limited."""
+        now_s = self._monotonic()
+        with self._lock:
+            if key in self._buckets:
+                self._buckets[key] = (min(self._burst, self._tokens(key, now_s) + 1.0), now_s)
+
     def _tokens(self, key: Hashable, now_s: float) -> float:
         tokens, at_s = self._buckets.get(key, (self._burst, now_s))
         return min(self._burst, tokens + (now_s - at_s) / self._every_s)

@@ -20,6 +20,8 @@ _GATHERED = "document.querySelectorAll('#latency .line').length >= 2"
 
 
 async def _keep(page: Page, name: str, width: int, height: int) -> None:
+    await page.value("scrollTo(0, 0)")
+    await asyncio.sleep(_DRAWN_S)
     content = await page.screenshot(width, height)
     await asyncio.to_thread((_FOLDER / name).write_bytes, content)
     assert len(content) < _MOST_BYTES, f"Expected {name} below {_MOST_BYTES}, was {len(content)}"
@@ -45,9 +47,7 @@ async def test_screenshots(page: Page, cascade: Rig) -> None:
     await asyncio.sleep(_CHARTS_S)
     await _keep(page, "dashboard-light.png", _DESK, 900)
     await page.scheme("dark")
-    await asyncio.sleep(_DRAWN_S)
     await _keep(page, "dashboard-dark.png", _DESK, 900)
     await page.size(390, 844, phone=True)
     await page.scheme("light")
-    await asyncio.sleep(_DRAWN_S)
     await _keep(page, "dashboard-phone.png", 390, 1180)
