@@ -1,4 +1,8 @@
-"""Reading YAML files strictly: mappings only, a repeated key is an error, positions are kept."""
+"""Reading YAML files strictly: mappings only, a repeated key is an error, positions are kept.
+
+They are bounded in size and depth, and have no aliases, by which a small file can stand for a huge
+one.
+"""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -13,8 +17,30 @@ __all__ = ["Positions", "load_mapping", "load_with_positions"]
 Positions = dict[tuple[str, ...], int]
 
 
+_LARGEST = 1_048_576
+_DEEPEST = 32
+# Beside its own errors PyYAML lets through what building a value raises: a date of no month, a list
+# as a key, an empty number.
+_NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
 class _Loader(yaml.SafeLoader):
     """A safe loader that refuses a key given twice, where YAML would keep the last one."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # PyYAML ships none
+            raise ConfigurationError(
+                f"Expected no alias, was one, at {mark.name}:{mark.line + 1}. Write it out."
+            )
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ConfigurationError(f"Expected up to {_DEEPEST} levels, was more, at {self.name}")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # the signature of the base class
         seen: set[Hashable] = set()
@@ -45,13 +71,15 @@ def load_with_positions(path: Path) -> tuple[dict[str, Any], Positions]:
         ConfigurationError: As `load_mapping`.
     """
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigurationError(f"Expected up to {_LARGEST} bytes at {path}, was more")
         loader = _Loader(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(
             f"Expected a readable file at {path}, was: {error}. Correct the path or the file."
         ) from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"Expected YAML at {path}, was: {error}") from error
+        raise ConfigurationError(f"Expected YAML at {path}, was: {_told(error)}") from error
     loader.name = str(path)
     return _load(loader, path)
 
@@ -61,8 +89,8 @@ def _load(loader: _Loader, path: Path) -> tuple[dict[str, Any], Positions]:
     try:
         node = loader.get_single_node()
         content = {} if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"Expected YAML at {path}, was: {error}") from error
+    except _NO_YAML as error:
+        raise ConfigurationError(f"Expected YAML at {path}, was: {_told(error)}") from error
     finally:
         loader.dispose()
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -70,6 +98,15 @@ def _load(loader: _Loader, path: Path) -> tuple[dict[str, Any], Positions]:
     if node is not None:
         _note_positions(node, (), positions)
     return content, positions
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says, without the lines that PyYAML quotes: they may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return f"{error.problem or error.context}{where}"
+    return str(error) if isinstance(error, yaml.YAMLError) else type(error).__name__
 
 
 def _note_positions(node: yaml.Node, above: tuple[str, ...], positions: Positions) -> None:

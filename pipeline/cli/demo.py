@@ -79,6 +79,10 @@ _FEW_CORES = 2
 )
 @click.option("--keep", is_flag=True, help="Leave a broker that the demo started running.")
 @click.option(
+    "--namespace",
+    help="Run in this one, where the rights for it are granted; by default in a fresh one.",
+)
+@click.option(
     "--lock-step",
     type=click.IntRange(1, 1_000_000),
     metavar="N",
@@ -106,6 +110,7 @@ def command(
     json_file: Path | None,
     report_file: Path | None,
     keep: bool,
+    namespace: str | None,
     lock_step: int | None,
     round_cut: int,
 ) -> None:
@@ -130,6 +135,7 @@ def command(
         partitions=partitions,
         warm_up_s=warm_up_s,
         keep=keep,
+        namespace=namespace,
         json_file=json_file,
         report_file=report_file,
     )

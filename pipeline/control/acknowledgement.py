@@ -6,9 +6,12 @@ command's result is what was acknowledged: that it stands in the log says nothin
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from pipeline.control.state import ControlView
+from pipeline.documents import decoded
 from pipeline.packets.events import CoordinationMessage, MessageType, TradingState
 
 __all__ = ["TOPIC", "Acknowledgement"]
@@ -80,9 +83,9 @@ class Acknowledgement:
         if message.message_type is not MessageType.STATE_UPDATE:
             return None
         try:
-            content = json.loads(message.payload)
+            content = decoded(message.payload, dict[str, Any])
             if content.pop("subject", None) != _SUBJECT:
                 return None
             return cls(**{**content, "trading_state": TradingState(content["trading_state"])})
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         try:
             said = self._body()
-        except (ValueError, TypeError, OSError):
+        except (ValueError, TypeError, OSError, RecursionError):
             self._answer(HTTPStatus.BAD_REQUEST, {"error": "Expected a JSON object, was none"})
             return
         if wanted == "/log-level":

@@ -30,6 +30,7 @@ from msgspec import Struct
 from pipeline.clock import Clock
 from pipeline.coordination.answers import Answer
 from pipeline.coordination.vocabulary import CoordinationState, ReplyStatus, Role, SyncProtocol
+from pipeline.documents import decoded
 from pipeline.errors import InvalidPacket, MalformedPacket
 from pipeline.packets.events import EVERYTHING, CoordinationMessage, MessageType
 
@@ -179,7 +180,7 @@ def payload_of(message: CoordinationMessage, kind: type[Body]) -> Body:
         MalformedPacket: If it is no `kind`.
     """
     try:
-        return msgspec.json.decode(message.payload, type=kind)
+        return decoded(message.payload, kind)
     except msgspec.DecodeError as error:
         raise MalformedPacket(
             f"Expected a {kind.__name__} in {message.message_type} of {message.sender_system},"

@@ -58,6 +58,7 @@ class DemoPlan:
             round, so more than the machine has cores to spare for do not pay.
         warm_up_s: How long data is sent before that which counts.
         keep: Whether a broker that the demo started goes on running.
+        namespace: The run's namespace; None for a fresh one.
         json_file: Where the figures go; None for nowhere.
         report_file: Where the HTML report goes; None for the run's own folder.
     """
@@ -74,6 +75,7 @@ class DemoPlan:
     partitions: int = 1
     warm_up_s: float = 8.0
     keep: bool = False
+    namespace: str | None = None
     json_file: Path | None = None
     report_file: Path | None = None
 

@@ -86,7 +86,10 @@ def run_demo(
     Raises:
         PipelineError: If it cannot be carried out.
     """
-    with rig(settings, say=view.say, keep=plan.keep, partitions=plan.partitions) as ready:
+    with rig(
+        settings, say=view.say, keep=plan.keep, partitions=plan.partitions,
+        namespace=plan.namespace,
+    ) as ready:  # fmt: skip
         run = DemoRun(plan, ready)
         _carry_out(run, view)
         finish(run)

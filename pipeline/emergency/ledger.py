@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.documents import decoded
 from pipeline.errors import UsageError
 from pipeline.events import Received
 from pipeline.packets.events import EmergencyCourse, EmergencyEvent
@@ -158,6 +159,6 @@ def figures_of(emergencies: tuple[Emergency, ...]) -> Mapping[str, float]:
 
 def _object(text: str) -> Mapping[str, Any]:
     try:
-        return msgspec.json.decode(text, type=dict[str, Any])
+        return decoded(text, dict[str, Any])
     except msgspec.DecodeError:
         return {}

@@ -18,7 +18,7 @@ import msgspec
 from fastavro import schemaless_reader, schemaless_writer
 
 from pipeline.errors import InvalidPacket, MalformedPacket, spelled
-from pipeline.packets import events, models, schemas
+from pipeline.packets import events, models, schemas, strict
 from pipeline.packets.compiled import REFUSALS, compiled
 
 __all__ = [
@@ -242,6 +242,8 @@ def _decode_as_written(
     if source.tell() != len(value):
         left = len(value) - source.tell()
         raise MalformedPacket(f"Expected the {model.__name__} to fill its bytes, was {left} over")
+    if fault := strict.faults(value, _HEADER, writer_schema):
+        raise MalformedPacket(f"Expected an Avro {model.__name__}, was none: {fault}")
     try:
         return msgspec.convert(datum, model)
     except msgspec.ValidationError as error:

@@ -48,7 +48,7 @@ def load_settings(**overrides: Any) -> Settings:
         places = _places(given)
         faults = "; ".join(_sentence(dict(fault), places) for fault in error.errors())
         raise ConfigurationError(f"Settings cannot work: {faults}") from error
-    except ValueError as error:  # a value of the environment that should be JSON and is not
+    except (ValueError, RecursionError) as error:  # what should be JSON in a variable is not
         raise ConfigurationError(f"Settings cannot work: {error}") from error
 
 

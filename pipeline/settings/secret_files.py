@@ -51,12 +51,13 @@ def read(folder: Path, role: str) -> SecretFiles:
     Raises:
         ConfigurationError: If there is no such folder, or a file that cannot be a credential.
     """
-    mine = folder / role if (folder / role).is_dir() else folder
+    mine = folder
     try:
+        mine = folder / role if (folder / role).is_dir() else folder
         files = sorted(each for each in mine.iterdir() if each.is_file())
     except OSError as error:
         raise ConfigurationError(
-            f"Expected a folder of credentials at {mine}, was: {error.strerror}. Correct"
+            f"Expected a folder of credentials at {str(mine)[:200]}, was: {error.strerror}. Correct"
             " CASCADE_CREDENTIALS."
         ) from error
     files = [each for each in files if not each.name.startswith(".")]

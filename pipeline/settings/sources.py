@@ -83,7 +83,7 @@ def _decoded(text: str, variable: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"Expected JSON in {variable}, was: {error}") from error
 
 
@@ -102,7 +102,8 @@ def from_yaml(known: Collection[str]) -> dict[str, Any]:
     content = load_mapping(Path(path))
     section = content.pop("cascade", None) or {}
     if not isinstance(section, dict):
-        raise ConfigurationError(f"Expected a mapping under `cascade` at {path}, was {section!r}")
+        was = type(section).__name__  # not itself: it may be a secret that slipped
+        raise ConfigurationError(f"Expected a mapping under `cascade` at {path}, was {was}")
     if "timeout_ms" in section:
         if "cascade_timeout_ms" in section:
             raise ConfigurationError(

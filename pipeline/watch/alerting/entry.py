@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, structs
 
+from pipeline.documents import decoded
 from pipeline.packets.events import Alert, PerformanceAlert
 
 __all__ = ["EXTERNAL", "FORECAST", "LEVELS", "TEST", "AlertState", "Entry", "Told", "rank"]
@@ -113,7 +114,7 @@ class Entry:
     def read(cls, alert: Alert) -> "Entry":
         """Return a record with its state; one of another program gets the state that it implies."""
         try:
-            return cls(alert, msgspec.json.decode(alert.context, type=AlertState))
+            return cls(alert, decoded(alert.context, AlertState))
         except msgspec.DecodeError:
             return cls(alert, _implied(alert))
 
@@ -199,7 +200,7 @@ def _written(alert: Alert, state: AlertState) -> Entry:
 
 def _implied(alert: Alert) -> AlertState:
     try:
-        said = msgspec.json.decode(alert.context, type=dict[str, object])
+        said = decoded(alert.context, dict[str, object])
     except msgspec.DecodeError:
         said = {}
     subject = str(said.get("subject") or alert.id)

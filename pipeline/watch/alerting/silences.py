@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 from pydantic import ValidationError
 
+from pipeline.documents import decoded
 from pipeline.errors import UsageError
 from pipeline.packets.events import AlertCommand, AlertCommandKind
 from pipeline.settings import AlertRule
@@ -117,6 +118,6 @@ def _without(mapping: Mapping[str, Value], name: str) -> dict[str, Value]:
 
 def _keys(command: AlertCommand) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(command.document, type=dict[str, Any])
+        return decoded(command.document, dict[str, Any])
     except msgspec.DecodeError as error:
         raise UsageError(f"Expected a JSON object of keys, was {command.document!r}") from error

@@ -55,7 +55,6 @@ class _Log:
         signer = self.keys.signer(key_id)
         return self.append(given, sign_command(signer, _TOPIC, given, encode(given)))
 
-    @property
     def state(self) -> TradingState:
         """The trading state."""
         return self.machine.trading_state
@@ -70,22 +69,22 @@ def log(tmp_path: Path) -> _Log:
     keys.new("desk", Purpose.PLANS)
     log = _Log(keys)
     assert log.signed(BOOTSTRAP) is None
-    assert log.state == TradingState.ACTIVE
+    assert log.state() == TradingState.ACTIVE
     return log
 
 
 def test_signed_commands_count(log: _Log) -> None:
     """A halt by a key that may restrict, its lifting by one for control."""
     assert log.signed(HALT, "gate") is None
-    assert log.state == TradingState.HALTED
+    assert log.state() == TradingState.HALTED
     assert log.signed(resume(1)) is None
-    assert log.state == TradingState.ACTIVE
+    assert log.state() == TradingState.ACTIVE
 
 
 def test_an_unsigned_halt_does_not_halt(log: _Log) -> None:
     """Who may only write to the topic cannot stop trading; it is known why, and what it was."""
     forgery = log.append(HALT, None)
-    assert log.state == TradingState.ACTIVE
+    assert log.state() == TradingState.ACTIVE
     assert forgery is not None
     assert (forgery.claimed, forgery.alarming) == (HALT, True)
     assert "was none" in log.machine.refused[1]
@@ -94,10 +93,10 @@ def test_an_unsigned_halt_does_not_halt(log: _Log) -> None:
 def test_an_unsigned_unreadable_record_does_not_halt_and_a_signed_one_does(log: _Log) -> None:
     """One of us may know commands that we do not know."""
     assert log.append_bytes(b"junk", None, None) is not None
-    assert log.state == TradingState.ACTIVE
+    assert log.state() == TradingState.ACTIVE
     headers = log.keys.signer("ops").sign(_TOPIC, b"newer", Purpose.CONTROL)
     assert log.append_bytes(b"newer", None, headers) is None
-    assert log.state == TradingState.HALTED
+    assert log.state() == TradingState.HALTED
 
 
 def test_a_signature_is_no_other_command_s(log: _Log) -> None:
@@ -106,7 +105,7 @@ def test_a_signature_is_no_other_command_s(log: _Log) -> None:
     assert log.append(replace(HALT, reason="other"), headers) is not None
     elsewhere = sign_command(log.keys.signer("ops"), "x.cascade.control", HALT, encode(HALT))
     assert log.append(HALT, elsewhere) is not None
-    assert log.state == TradingState.ACTIVE
+    assert log.state() == TradingState.ACTIVE
 
 
 def test_a_signed_command_counts_once(log: _Log) -> None:
@@ -120,7 +119,7 @@ def test_a_signed_command_counts_once(log: _Log) -> None:
     replayed = log.append(HALT, headers, appended_at=START_US + 3600 * _SECOND)
     assert replayed is not None
     assert replayed.alarming
-    assert log.state == TradingState.ACTIVE
+    assert log.state() == TradingState.ACTIVE
 
 
 @pytest.mark.parametrize("key_id", ["gate", "desk"])
@@ -132,7 +131,7 @@ def test_only_a_key_for_control_lifts(log: _Log, key_id: str) -> None:
     signer, lifting = log.keys.signer(key_id), resume(1)
     purposes = (Purpose.RESTRICT, Purpose.PLANS)
     assert log.append(lifting, signer.sign(_TOPIC, encode(lifting), *purposes)) is not None
-    assert log.state == TradingState.HALTED
+    assert log.state() == TradingState.HALTED
 
 
 def test_a_key_lifts_in_the_name_of_its_authors_only(log: _Log) -> None:
@@ -143,14 +142,14 @@ def test_a_key_lifts_in_the_name_of_its_authors_only(log: _Log) -> None:
         log.signed(lifting)
     headers = log.keys.signer("ops").sign(_TOPIC, encode(lifting), Purpose.CONTROL)
     assert log.append(lifting, headers) is not None
-    assert log.state == TradingState.HALTED
+    assert log.state() == TradingState.HALTED
 
 
 def test_what_is_older_than_the_ring_counts_unsigned(log: _Log) -> None:
     """Fences and halts stand when signing begins; who writes now cannot write of then."""
     before = log.check._verifier.required_from - 1
     assert log.append(HALT, None, appended_at=before) is None
-    assert log.state == TradingState.HALTED
+    assert log.state() == TradingState.HALTED
     assert log.append(command(ControlKind.HALT), None, appended_at=before + 1) is not None
 
 
@@ -169,7 +168,7 @@ def test_revoking_a_key_lifts_no_halt_of_it(log: _Log) -> None:
     other = command(ControlKind.HALT)
     late = log.append(other, headers, appended_at=START_US + 2 * _SECOND)
     assert late is not None
-    assert log.state == TradingState.HALTED
+    assert log.state() == TradingState.HALTED
 
 
 def test_without_a_ring_nothing_is_signed() -> None:

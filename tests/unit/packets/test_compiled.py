@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from msgspec import Struct, inspect
 
 from pipeline.errors import InvalidPacket, MalformedPacket, PipelineError, spelled
-from pipeline.packets import codec, models, schemas, wire
+from pipeline.packets import codec, models, schemas, strict, wire
 from pipeline.packets.compiled import REFUSALS, compiled
 from pipeline.packets.vocabulary import Action, Priority, Side
 from tests.unit.packets.generation import MODELS, Path, full, leaves, packets, with_value
@@ -82,6 +82,8 @@ def _reference_decode(value: bytes) -> Struct:
         raise MalformedPacket(text) from error
     if left := len(value) - _HEADER - source.tell():
         raise MalformedPacket(f"Expected the {model.__name__} to fill its bytes, was {left} over")
+    if fault := strict.faults(value, _HEADER, schemas.current(model.__name__)):
+        raise MalformedPacket(f"Expected an Avro {model.__name__}, was none: {fault}")
     try:
         return msgspec.convert(datum, model)
     except msgspec.ValidationError as error:
