@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from pipeline.settings import Settings
 
-__all__ = ["JsonLines", "Redacting", "configure"]
+__all__ = ["JsonLines", "Redacting", "configure", "set_level"]
 
 _SPECIFIER = re.compile(r"(?:(\w+)=)?%[-+ #0]*\d*(?:\.\d+)?([sdrfgx%])")
 _EVENT = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
@@ -82,15 +82,24 @@ class Redacting(logging.Formatter):
         return line
 
 
+def set_level(level: str) -> None:
+    """Log from a level on; handlers have one of their own, which would keep lines back."""
+    root = logging.getLogger()
+    root.setLevel(level)
+    for handler in root.handlers:
+        handler.setLevel(level)
+
+
 def configure(settings: Settings) -> None:
-    """Give the root logger the level and format of the settings; safe to call again.
+    """Give the root logger and its handlers the level and format of the settings.
+
+    Safe to call again, as handlers come.
 
     Args:
         settings: `log_level`, `log_format`, and the secrets that no line may hold.
     """
-    root = logging.getLogger()
-    root.setLevel(settings.log_level)
-    for handler in root.handlers:
+    set_level(settings.log_level)
+    for handler in logging.getLogger().handlers:
         known = handler.formatter
         inner = known.inner if isinstance(known, Redacting) else known or logging.Formatter()
         if settings.log_format == "json":

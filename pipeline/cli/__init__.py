@@ -45,6 +45,7 @@ _COMMANDS = {
     "scaling": ("pipeline.cli.scaling:command", "Say how many workers each stage should have."),
     "schemas": ("pipeline.cli.schemas:command", "Check schemas against their history."),
     "status": ("pipeline.cli.status:command", "Say how the cascade is."),
+    "trace": ("pipeline.cli.trace:command", "Export a flow as a trace of OpenTelemetry."),
     "topics": ("pipeline.cli.topics:command", "Create and check the topics."),
     "users": ("pipeline.cli.users:command", "Say who may use the dashboard."),
     "versions": ("pipeline.cli.versions:command", "Show what each worker runs."),

@@ -37,6 +37,7 @@ from pipeline.control.latch import Latch
 from pipeline.control.pulse import Pulse, PulseReading
 from pipeline.control.reader import ControlReader
 from pipeline.errors import ConfigurationError
+from pipeline.log_lines import set_level
 from pipeline.settings import Settings
 
 __all__ = [
@@ -161,7 +162,7 @@ class OutOfBand:
         if level not in LOG_LEVELS:
             error = f"Expected one of {', '.join(LOG_LEVELS)}, was {level[:_LONGEST]!r}"
             return HTTPStatus.BAD_REQUEST, {"error": error}
-        logging.getLogger().setLevel(level)
+        set_level(level)
         _logger.log(logging.getLevelName(level), "log_level_set level=%s", level)
         return HTTPStatus.OK, {"pid": os.getpid(), "level": level}
 

@@ -234,6 +234,7 @@ def serve(
 
     @app.task
     async def _begin(app: Any) -> None:
+        configure(app.cascade)  # Faust has its handlers now
         # What is alive now stays; what rounds make is freed by counting references.
         gc.freeze()
         gc.set_threshold(_GC_ALLOCATIONS, 20, 20)

@@ -110,6 +110,7 @@ def bystander_app(
         if modest:
             # Before any of its threads is there: on Linux each takes it from who started it.
             os.nice(_MODESTY)
+        configure(settings)  # Faust has its handlers now
         worker.start()
         if peer is not None:
             peer.start()
