@@ -6,7 +6,6 @@ any log.
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
