@@ -39,7 +39,7 @@ def test_the_defaults_of_the_table_are_those_of_the_settings() -> None:
         for name, text in zip(names, defaults, strict=False):
             dotted = name.removeprefix("CASCADE_").replace("__", ".").lower()
             value = values.get(specified.get(name, dotted))
-            if re.fullmatch(r"[\d.]+", text) and float(text) != value:
+            if re.fullmatch(r"\d+(\.\d+)?", text) and float(text) != value:
                 wrong[name] = (text, value)
     assert {} == wrong
 
