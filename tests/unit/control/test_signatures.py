@@ -55,7 +55,7 @@ class _Log:
         signer = self.keys.signer(key_id)
         return self.append(given, sign_command(signer, _TOPIC, given, encode(given)))
 
-    def state(self) -> TradingState:
+    def state(self) -> str:
         """The trading state."""
         return self.machine.trading_state
 
