@@ -136,10 +136,11 @@ class Page:
         await self.call("Emulation.setEmulatedMedia", features=features)
 
     async def screenshot(self, width: int, height: int) -> bytes:
-        """Return a picture of the top of the page, as PNG."""
+        """Return a picture of the top of the page, as WebP."""
         found = await self.call(
             "Page.captureScreenshot",
-            format="png",
+            format="webp",
+            quality=90,
             captureBeyondViewport=True,
             clip={"x": 0, "y": 0, "width": width, "height": height, "scale": 1},
         )

@@ -12,7 +12,7 @@ from tests.dashboard.walking import STATE, confirm, log_in
 
 _FOLDER = Path(__file__).parents[2] / ".readme"
 _MOST_BYTES = 150_000
-_CHARTS_S = 90.0  # most of what the charts go back
+_CHARTS_S = 60.0  # most of what the charts go back
 _DRAWN_S = 1.5
 _DESK = 1160
 pytestmark = pytest.mark.timeout(900)
@@ -45,9 +45,9 @@ async def test_screenshots(page: Page, cascade: Rig) -> None:
     await page.wait("document.getElementById('said').textContent === ''", "nothing said any more")
     await page.wait("document.querySelectorAll('#flows tbody tr').length >= 12", "flows")
     await asyncio.sleep(_CHARTS_S)
-    await _keep(page, "dashboard-light.png", _DESK, 900)
+    await _keep(page, "dashboard-light.webp", _DESK, 900)
     await page.scheme("dark")
-    await _keep(page, "dashboard-dark.png", _DESK, 900)
+    await _keep(page, "dashboard-dark.webp", _DESK, 900)
     await page.size(390, 844, phone=True)
     await page.scheme("light")
-    await _keep(page, "dashboard-phone.png", 390, 1180)
+    await _keep(page, "dashboard-phone.webp", 390, 1180)

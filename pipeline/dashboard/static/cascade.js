@@ -39,7 +39,10 @@ function market(picture) {
   return { name: "market", condition, per_s: offered, detail: "market data that is offered" };
 }
 
-const brief = (value) => (value < 1000 ? `${ms(value)} ms` : `${(value / 1000).toFixed(1)} s`);
+function latencyText({ p50, p99 }) {
+  if (p99 < 1000) return `p50 ${ms(p50)} · p99 ${ms(p99)} ms`;
+  return `p50 ${(p50 / 1000).toFixed(1)} · p99 ${(p99 / 1000).toFixed(1)} s`;
+}
 
 function lagText(stage) {
   if (stage.name === "market") return "bars offered";
@@ -73,7 +76,7 @@ function node(stage, place, size, history, now, open) {
     s("text", { class: "big", x, y: narrow ? y + 60 : y + 82 }, `${rate(stage.per_s)}/s`),
   ];
   if (stage.latency_ms) {
-    const text = `p50 ${brief(stage.latency_ms.p50)} · p99 ${brief(stage.latency_ms.p99)}`;
+    const text = latencyText(stage.latency_ms);
     parts.push(s("text", { class: "faint", x, y: narrow ? y + 82 : y + 102 }, text));
   }
   const box = narrow
