@@ -1,5 +1,6 @@
 """Topics of a live broker as somebody changes and sees them by hand, without `pipeline.topics`."""
 
+import time
 from collections.abc import Mapping
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry
@@ -23,6 +24,10 @@ def set_config(settings: Settings, real: str, config: Mapping[str, str]) -> None
     admin = AdminClient(settings.client())
     (future,) = admin.incremental_alter_configs([resource]).values()
     future.result(_LIMIT_S)
+    deadline_s = time.monotonic() + _LIMIT_S
+    while not config.items() <= config_of(settings, real).items():
+        assert time.monotonic() < deadline_s, f"Expected {config} of {real} to be seen, was not"
+        time.sleep(0.05)
 
 
 def config_of(settings: Settings, real: str) -> dict[str, str]:

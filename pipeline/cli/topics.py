@@ -1,5 +1,6 @@
 """`cascade topics`: topics and rights as code, from `topics.yaml`."""
 
+import getpass
 import json
 import sys
 from dataclasses import asdict
@@ -9,8 +10,11 @@ from typing import Any
 import click
 
 from pipeline.cli.connection import connected_settings
-from pipeline.errors import ConfigurationError
-from pipeline.settings import load_settings
+from pipeline.control.security_log import TOPIC as SECURITY
+from pipeline.control.security_log import publish_security_event
+from pipeline.errors import ConfigurationError, PipelineError
+from pipeline.packets.events import SecurityEventKind
+from pipeline.settings import Settings, load_settings
 from pipeline.topics import (
     Action,
     Change,
@@ -23,6 +27,14 @@ from pipeline.topics import (
 )
 
 __all__ = ["command"]
+
+_AUDIT_S = 5.0
+_DONE: dict[Action | RightAction, str] = {
+    Action.CREATE: "created",
+    Action.GROW: "grown",
+    Action.DRIFT: "set",
+    RightAction.GRANT: "granted",
+}
 
 _file_option = click.option(
     "--file",
@@ -111,6 +123,7 @@ def apply(
         )
         sys.exit(1)
     done = carry_out(settings, file, made, tell=_nothing if as_json else _tell)
+    _audit(settings, file, done)
     if as_json:
         click.echo(json.dumps(_plain(done), indent=2))
     else:
@@ -188,6 +201,26 @@ def list_(path: Path | None, as_json: bool) -> None:
         )
 
 
+def _audit(settings: Settings, file: TopicFile, done: Plan) -> None:
+    """Tell the audit log what was changed; where it cannot be told, say so: the change stands."""
+    every: tuple[Change | Right, ...] = (*done.topics, *(done.rights or ()))
+    changed = [each for each in every if each.done]
+    if not changed or SECURITY not in file.topics:
+        return
+    said = ", ".join(f"{_word(each)} {_subject(each)}" for each in changed)
+    try:
+        publish_security_event(
+            settings,
+            SecurityEventKind.TOPIC_CHANGE,
+            author=getpass.getuser(),
+            subject=f"topics of namespace {done.namespace or '-'}",
+            detail=said,
+            timeout_s=_AUDIT_S,
+        )
+    except (PipelineError, KeyError, OSError) as error:
+        click.echo(f"The audit log does not know of it: {error}", err=True)
+
+
 def _show(made: Plan, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_plain(made), indent=2))
@@ -218,13 +251,16 @@ def _read(path: Path) -> Any:
 
 def _tell(each: Change | Right) -> None:
     """Print one item; it is done or it is not, whoever reads along sees it at once."""
-    if isinstance(each, Right):
-        word = "granted" if each.done else each.action.value
-        click.echo(f"{word:<8}  {each.detail}")
-        return
-    words = {Action.CREATE: "created", Action.GROW: "grown", Action.DRIFT: "set"}
-    word = words[each.action] if each.done else each.action.value
-    click.echo(f"{word:<8}  {each.real}: {each.detail}")
+    detail = f": {each.detail}" if isinstance(each, Change) else ""
+    click.echo(f"{_word(each):<8}  {_subject(each)}{detail}")
+
+
+def _word(each: Change | Right) -> str:
+    return _DONE[each.action] if each.done else each.action.value
+
+
+def _subject(each: Change | Right) -> str:
+    return each.real if isinstance(each, Change) else each.detail
 
 
 def _nothing(each: Change | Right) -> None:

@@ -135,8 +135,10 @@ class Cluster:
     def configure(self, real: str, config: Mapping[str, str]) -> None:
         """Set these keys of a topic's configuration; every other stays as it is.
 
+        Returns once they are seen, which is a little later than they are taken.
+
         Raises:
-            BrokerUnavailable: If the broker does not answer.
+            BrokerUnavailable: If the broker does not answer, or not in time.
             ConfigurationError: If it refuses.
         """
         entries = [
@@ -148,6 +150,12 @@ class Cluster:
             [resource], request_timeout=self._timeout_s
         ).values()
         self._done(future, f"set {', '.join(config)} of {real}")
+
+        def unseen() -> set[str]:
+            found = self._configs([real])[real]
+            return {f"{real} {name}" for name in config if found[name].value != config[name]}
+
+        self._wait_while(unseen)
 
     def wait_for(self, topics: Mapping[str, int]) -> None:
         """Wait until each partition answers; being listed comes a little earlier than that.
@@ -209,11 +217,11 @@ class Cluster:
                     others.append(_told(each))
         return known, sorted(others)
 
-    def grant(self, rights: Iterable[Binding]) -> None:
-        """Give rights; those that are there already stay.
+    def grant(self, rights: Collection[Binding]) -> None:
+        """Give rights, and return once they are seen; those that are there already stay.
 
         Raises:
-            BrokerUnavailable: If the broker does not answer.
+            BrokerUnavailable: If the broker does not answer, or not in time.
             ConfigurationError: If it refuses, or has no authorizer.
         """
         futures = self._admin.create_acls(
@@ -221,14 +229,16 @@ class Cluster:
         )
         for binding, future in futures.items():
             self._done(future, f"give {binding.principal} its rights on {binding.name}")
+        principals = {each.principal for each in rights}
+        self._wait_while(lambda: {str(each) for each in set(rights) - self.rights(principals)[0]})
 
     def _wait_while(self, missing: Callable[[], set[str]]) -> None:
         deadline_s = time.monotonic() + self._timeout_s
         while names := missing():
             if time.monotonic() > deadline_s:
                 raise BrokerUnavailable(
-                    f"Expected {', '.join(sorted(names))} to answer within {self._timeout_s} s of"
-                    " their creation, was silent. Look at the broker's log."
+                    f"Expected {', '.join(sorted(names))} to be seen within {self._timeout_s} s of"
+                    " their making, was not. Look at the broker's log."
                 )
             time.sleep(_POLL_S)
 

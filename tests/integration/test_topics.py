@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,19 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.cli import main
 from pipeline.errors import BrokerUnavailable, ConfigurationError
+from pipeline.packets.codec import decode_as
+from pipeline.packets.events import SecurityEvent, SecurityEventKind
 from pipeline.resources import resource
 from pipeline.settings import Settings, load_settings
 from pipeline.topics import Action, Change, TopicFile, apply, carry_out, make_plan, plan
 from pipeline.topics.export import export
+from pipeline.transport.clients import drain, log_consumer, watermarks
 from tests.live_topics import config_of, set_config
 
 
@@ -214,6 +219,33 @@ def test_plan_does_nothing_and_apply_does_what_it_says(
     _small(tmp_path, partitions=9)
     code, done = topics("apply")
     assert (1, "conflict") == (code, done["topics"][0]["action"])
+
+
+def test_the_audit_log_is_told_what_was_changed(kafka_settings: Settings) -> None:
+    """One event says what `apply` did; an `apply` that changes nothing tells nothing."""
+    path = resource("topics.yaml")
+    topics = Command(kafka_settings, path)
+    for _ in range(2):
+        assert topics("apply")[0] == 0
+    told = _security_events(kafka_settings)
+    assert [SecurityEventKind.TOPIC_CHANGE] == [event.kind for event in told]
+    assert f"created {kafka_settings.topic('cascade.market')}" in told[0].detail
+
+
+def _security_events(settings: Settings) -> list[SecurityEvent]:
+    """Return all security events of the namespace, read to the end."""
+    consumer = log_consumer(settings, "test")
+    try:
+        real = settings.topic("cascade.security")
+        low, end = watermarks(consumer, real, 0, 30.0)
+        consumer.assign([TopicPartition(real, 0, low)])
+        found: list[SecurityEvent] = []
+        deadline_s = time.monotonic() + 60.0
+        while len(found) < end - low and time.monotonic() < deadline_s:
+            found += [decode_as(each.value(), SecurityEvent) for each in drain(consumer, 10, 1.0)]
+        return found
+    finally:
+        consumer.close()
 
 
 def test_a_plan_that_was_kept_is_carried_out_only_as_it_was(

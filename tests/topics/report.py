@@ -29,8 +29,8 @@ class Results:
         """Note a test's report, or why it has none."""
         name = report.nodeid.rpartition("::")[2].removeprefix("test_")
         for key, each in report.user_properties:
-            if key == "promise" and isinstance(each, PromiseReport):
-                self.reports[name] = each
+            if key == "promise":
+                self.reports[name] = msgspec.convert(each, PromiseReport)
         if report.failed:
             said = report.longreprtext.strip().splitlines()
             self.failed.setdefault(name, said[-1] if said else "failed")

@@ -59,6 +59,7 @@ class Witness:
             AssertionError: If the promise was not kept, or nothing was seen of it.
         """
         report = PromiseReport(self.promise, self.says, self.seen, self.broken)
-        self.properties.append(("promise", report))
+        # Plain, since processes of pytest-xdist hand it on.
+        self.properties.append(("promise", msgspec.to_builtins(report)))
         assert report.seen, f"Expected to see something of {self.promise}, was nothing"
         assert report.passed, "; ".join(report.broken)
