@@ -109,13 +109,13 @@ class SecuredDemo:
         return seen == expected, f"{len(self._logins)} processes as {', '.join(sorted(seen))}"
 
     def _look_on(self, demo: "subprocess.Popen[bytes]") -> None:
-        """Note arguments and roles of its processes, and forge a halt once orders flow."""
+        """Note arguments and roles of its processes, and forge a halt once orders may flow."""
         deadline_s = time.monotonic() + _LIMIT_S
         while demo.poll() is None and time.monotonic() < deadline_s:
             with suppress(psutil.Error):
                 for process in psutil.Process(demo.pid).children(recursive=True):
                     self._note(process)
-            if self._forged == -1 and self._orders_flow():
+            if self._forged == -1 and self._gateway_owns():
                 self._forged = forged_halt(self._ground.of("operator", signed=False))
             time.sleep(_LOOK_S)
 
@@ -127,13 +127,14 @@ class SecuredDemo:
             if worker and worker[0] != "pipeline.cli":  # as it is until it runs its own program
                 self._logins[worker[0]] = process.environ().get("CASCADE_ROLE", "")
 
-    def _orders_flow(self) -> bool:
+    def _gateway_owns(self) -> bool:
+        """Say whether the gateway has taken its log over, and so reads the control log."""
         if len(self._logins) < len(_ROLES):
             return False
         consumer = log_consumer(self._ground.of("operator"), "looking-on")
         try:
             topic = f"{self._ground.namespace}.cascade.fills"
-            return watermarks(consumer, topic, 0, 30.0)[1] > 1  # behind the first marker
+            return watermarks(consumer, topic, 0, 30.0)[1] > 0
         finally:
             consumer.close()
 
