@@ -20,7 +20,7 @@ _GROWTH = ((1_000.0, 50), (10_000.0, 500), (100_000.0, 2_000), (1_000_000.0, 5_0
 _STATED = FaultRates()
 _RECKONED = Costs()
 
-_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("availability")
