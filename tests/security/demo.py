@@ -24,6 +24,7 @@ __all__ = ["SecuredDemo"]
 _LIMIT_S = 420.0
 _TOLD_S = 60.0
 _LOOK_S = 0.2
+_FORGE_S = 5.0
 _ROLES = ("strategic", "tactical", "risk", "execution", "gateway", "market")
 
 
@@ -46,7 +47,8 @@ class SecuredDemo:
             "--seconds", f"{seconds:g}", "--rate", f"{rate:g}", "--warm-up", "4",
             "--json", str(self._json), "--report", str(ground.folder / "demo.html"),
         ]  # fmt: skip
-        self._forged: int | None = -1
+        self._forged: list[int | None] = []
+        self._forge_at_s = 0.0
         self._arguments: set[str] = set()
         self._logins: dict[str, str] = {}
 
@@ -79,7 +81,7 @@ class SecuredDemo:
         events = _read(self._ground, "cascade.security", SecurityEvent)
         alerted = sum(each.id.startswith("command-refused-") for each in alerts)
         audited = sum("in the name of operator" in each.subject for each in events)
-        kept = self._forged is None and machine.trading_state is TradingState.ACTIVE
+        kept = set(self._forged) == {None} and machine.trading_state is TradingState.ACTIVE
         seen = f"{machine.trading_state}, {alerted} alert, {audited} security event"
         return kept and alerted > 0 and audited > 0, seen
 
@@ -115,8 +117,10 @@ class SecuredDemo:
             with suppress(psutil.Error):
                 for process in psutil.Process(demo.pid).children(recursive=True):
                     self._note(process)
-            if self._forged == -1 and self._gateway_owns():
-                self._forged = forged_halt(self._ground.of("operator", signed=False))
+            # Again and again: what comes before the gateway has read the log is not told.
+            if time.monotonic() > self._forge_at_s and self._gateway_owns():
+                self._forged.append(forged_halt(self._ground.of("operator", signed=False)))
+                self._forge_at_s = time.monotonic() + _FORGE_S
             time.sleep(_LOOK_S)
 
     def _note(self, process: psutil.Process) -> None:
