@@ -90,9 +90,9 @@ def test_an_emergency_is_declared_acknowledged_and_resolved(cluster: Settings) -
 
 @pytest.mark.parametrize("noun", ["status", "metrics", "validate", "emergency"])
 def test_without_a_cascade_the_error_is_one_sentence(noun: str, tmp_path: Path) -> None:
-    """Where no broker runs each command says so, with exit code 1."""
+    """Where no broker runs each command says so, with exit code 2."""
     environment = {"CASCADE_BROKER": "127.0.0.1:1", "CASCADE_HOME": str(tmp_path)}
     done = call(environment, noun)
-    assert 1 == done.returncode
+    assert 2 == done.returncode
     assert "cascade: Expected" in done.stderr
     assert "Traceback" not in done.stderr
