@@ -31,11 +31,13 @@ from pipeline.settings.sections import Seconds, no_truth_value
 from pipeline.settings.sources import ENV_FILE, PREFIX, EnvFile, Variables, from_yaml
 from pipeline.settings.stages import Stages
 
-__all__ = ["Settings"]
+__all__ = ["MOST_GATHERED", "Settings"]
 
 # A broker that comes back is found within a second; by default that may take ten.
 _EVERY_CLIENT = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 1000}
-_MOST_GATHERED = 0.3  # of the time that a packet has
+MOST_GATHERED = 0.3
+"""Most of the time that a packet has that is spent on gathering."""
+
 # The protocol rests on these, so nobody may set them from outside.
 _OURS = frozenset(
     {
@@ -305,7 +307,7 @@ class Settings(BaseSettings):
     @property
     def gather_s(self) -> float:
         """The longest that the first stage gathers a round, seconds."""
-        return min(self.gather_ms, _MOST_GATHERED * self.cascade_timeout_ms) / 1000
+        return min(self.gather_ms, MOST_GATHERED * self.cascade_timeout_ms) / 1000
 
     def scaled_budget_ms(self, stage: str) -> float:
         """Return a stage's time, milliseconds: its share of what transport leaves.

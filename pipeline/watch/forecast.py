@@ -58,7 +58,7 @@ def require_forecasts() -> None:
         import sklearn.linear_model  # noqa: F401  # whether it is there
     except ImportError as error:
         raise ConfigurationError(
-            "Expected scikit-learn for forecasts, was not installed. Install the extra:"
+            "Expected scikit-learn for forecasts and tuning, was not installed. Install the extra:"
             " pip install 'marl-cascade[forecast]'."
         ) from error
 
