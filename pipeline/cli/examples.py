@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench soak": ("bench soak",),
     "bench sustained": ("bench sustained",),
     "bench takeover": ("bench takeover",),
+    "bench tune": ("bench tune --json",),
     "bench watch": ("bench watch --json",),
     "broker down": ("broker down",),
     "broker status": ("broker status --json",),

@@ -9,7 +9,8 @@ from pipeline.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    "name", ["forward", "sustained", "latency", "price", "takeover", "growth", "soak", "watch"]
+    "name",
+    ["forward", "sustained", "latency", "price", "takeover", "growth", "soak", "watch", "tune"],
 )
 def test_every_scenario_is_a_command(name: str) -> None:
     """Each has help of its own and the options that all share."""
