@@ -119,7 +119,7 @@ def test_what_is_no_rule_is_refused(rig: AlertRig) -> None:
 
 
 def test_workers_are_recommended_for_each_stage_that_has_some(rig: AlertRig) -> None:
-    """One that is idle needs no second; a stage without workers gets no recommendation."""
+    """Idle ones need no more; a stage without workers gets no recommendation."""
     rig.start_stage()
 
     def advice() -> Any:
@@ -128,7 +128,9 @@ def test_workers_are_recommended_for_each_stage_that_has_some(rig: AlertRig) -> 
 
     def known() -> bool:
         found = advice().get(STAGE, {})
-        return bool(found.get("workers")) and found["recommended"] == found["workers"]
+        return bool(found.get("workers")) and found["recommended"] is not None
 
     wait_until(known, "a recommendation")
-    assert advice()["risk"]["recommended"] is None
+    found = advice()
+    assert 1 <= found[STAGE]["recommended"] <= found[STAGE]["workers"]
+    assert found["risk"]["recommended"] is None
