@@ -105,15 +105,16 @@ def test_the_four_stages_share_a_process_and_die_with_the_run(
 ) -> None:
     """With --single one process owns all four logs; `kill -9` of the run leaves no worker.
 
-    The emergency worker and the gateway have a process each.
+    Gateway, emergency worker, monitor and auditor have a process each.
     """
     run = command("run", "--single")
     run.wait_for("all stages own their logs")
     for stage in ("strategic", "tactical", "risk", "execution", "gateway"):
         assert f"{stage}: owns partition 0" in run.text
     workers = run.processes()
-    assert 3 == len(workers)
-    assert "emergency: started" in run.text
+    assert 5 == len(workers)
+    for name in ("emergency", "monitor", "auditor"):
+        assert f"{name}: started" in run.text
     run.process.kill()
     run.process.wait()
     until(lambda: not any(worker.is_running() for worker in workers), "the end of all workers")
@@ -122,6 +123,6 @@ def test_the_four_stages_share_a_process_and_die_with_the_run(
 def test_refuses_to_start_without_topics(kafka_settings: Settings, tmp_path: Path) -> None:
     """Without topics nothing is started, and the message says how to make them."""
     run = Command(kafka_settings, tmp_path, "run", "strategic")
-    assert 1 == run.process.wait(_LIMIT_S)
+    assert 2 == run.process.wait(_LIMIT_S)
     assert "cascade topics apply" in run.text
     assert not (kafka_settings.home / "logs").exists()
