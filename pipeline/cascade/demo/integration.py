@@ -6,18 +6,21 @@ from pipeline.cascade import CascadeState
 from pipeline.cascade.demo.checks import Checks, wait_for
 from pipeline.cascade.demo.flow import inject
 from pipeline.cascade.demo.running import Running
+from pipeline.cascade.manager.health import HOLD_S, WINDOW_S
 
 __all__ = ["show"]
 
 _FLOWS = 30
 _SETTLED_S = 15.0
+# What the parts before it spoilt leaves the score with its window, and then the state holds on.
+_SOUND_S = WINDOW_S + HOLD_S + _SETTLED_S
 _STAGES = ("strategic", "tactical", "risk", "execution")
 
 
 def show(running: Running, checks: Checks) -> None:
     """Inject flows and ask every component; broken means that the workers have ended before."""
     manager = running.manager
-    up = wait_for(lambda: manager.get_cascade_status().state in _UP, _SETTLED_S)
+    up = wait_for(lambda: manager.get_cascade_status().state in _UP, _SOUND_S)
     status = manager.get_cascade_status()
     checks.holds("state before", "READY or FLOWING", status.state, up)
     measured = running.monitor.get_real_time_metrics().packets
