@@ -130,7 +130,8 @@ def test_an_isolated_stage_loses_nothing_and_sends_nothing_stale(
     emergency = _declare(protocols, EmergencyLevel.CRITICAL, "tactical")
     assert emergency.event.course is EmergencyCourse.CONTAINED, emergency.event.note
     before = _flows(cluster, "tactical")
-    late_at_us = time.time_ns() // 1000 + 1_000_000
+    # Long enough to be through the stage before on a busy machine.
+    late_at_us = time.time_ns() // 1000 + 8_000_000
     late = _publish(cluster, "ISO", range(_WARM, _WARM + 5), deadline=late_at_us)
     kept = _publish(cluster, "ISO", range(_WARM + 5, _WARM + 15))
     _wait_for(cluster, "strategic", [*late, *kept])
