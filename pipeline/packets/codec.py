@@ -242,7 +242,7 @@ def _decode_as_written(
     if source.tell() != len(value):
         left = len(value) - source.tell()
         raise MalformedPacket(f"Expected the {model.__name__} to fill its bytes, was {left} over")
-    if fault := strict.faults(value, _HEADER, writer_schema):
+    if fault := strict.faults(value, start, writer_schema):
         raise MalformedPacket(f"Expected an Avro {model.__name__}, was none: {fault}")
     try:
         return msgspec.convert(datum, model)
