@@ -30,6 +30,7 @@ _CONSTRUCTOR = "constructor"
 _DEFAULT = "default"
 _Places = Sequence[tuple[str, dict[str, Any]]]
 
+_MOST_SHOWN = 64
 _HIDDEN = "********"
 
 
@@ -94,7 +95,16 @@ def _sentence(fault: dict[str, Any], places: _Places) -> str:
         message = message.replace("Input should be", f"Expected {name} to be", 1)
     else:
         message = f"{name}: {message}"
-    return f"{message}, was {_hide(name, fault.get('input'))!r}{where}"
+    return f"{message}, was {_shown(name, fault.get('input'))}{where}"
+
+
+def _shown(name: str, value: Any) -> str:
+    """Spell a wrong value; of one that may be or hold anything only what it is."""
+    if isinstance(value, Mapping | list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, str) and len(value) > _MOST_SHOWN:
+        return f"a text of {len(value)} characters"
+    return repr(_hide(name, value))
 
 
 def _siblings(location: Sequence[int | str]) -> list[str]:
