@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from pipeline.audit.findings import Finding, FindingKind
 from pipeline.audit.ordering import Counted
-from pipeline.packets.events import ValidationType
 from pipeline.packets.models import ExecutionPlan, OrderEvent, PortfolioUpdate, RiskAssessment
 from pipeline.packets.runs import packets_of, unrolled
 from pipeline.packets.vocabulary import FlowState, OrderEventKind, Priority
@@ -126,7 +125,7 @@ class FlowAccounts:
         if isinstance(record, RiskAssessment) and record.risk and record.risk.reserved > 0.0:
             flow = self._flow(record.envelope.flow_id, one)
             if flow.reserved is not None:
-                yield _finding(FindingKind.RESERVATION, one, "expected one reservation, was two")
+                yield one.finding(FindingKind.RESERVATION, "expected one reservation, was two")
             flow.reserved = record.risk.reserved
         elif isinstance(record, ExecutionPlan) and needs_end(record):
             orders = record.execution.orders if record.execution else ()
@@ -145,7 +144,7 @@ class FlowAccounts:
             if flow.waiting:
                 for one in flow.waiting[:1]:
                     if not self._explained("cascade.execution", one):
-                        yield _finding(FindingKind.ORDER, one, "expected an approved flow")
+                        yield one.finding(FindingKind.ORDER, "expected an approved flow")
                 flow.waiting = []
                 flow.planned = {}
             if age_ms > self._limit_ms:
@@ -165,14 +164,14 @@ class FlowAccounts:
             before = self._newest.get(lane, -1)
             if envelope.sequence <= before:
                 text = f"expected {envelope.symbol} after {before}, was {envelope.sequence}"
-                yield _finding(FindingKind.REORDERED, one, text)
+                yield one.finding(FindingKind.REORDERED, text)
             self._newest[lane] = max(before, envelope.sequence)
 
     def _event(self, one: Counted, event: OrderEvent) -> Iterator[Finding]:
         for text in orders_are_announced_in_time([_accepted(one)], grace_us=_GRACE_US):
-            yield _finding(FindingKind.ORDER, one, text)
+            yield one.finding(FindingKind.ORDER, text)
         if event.flow_id in self._ended:
-            yield _finding(FindingKind.END, one, "expected nothing after the flow's end")
+            yield one.finding(FindingKind.END, "expected nothing after the flow's end")
             return
         flow = self._flow(event.flow_id, one)
         if flow.planned is None:
@@ -182,14 +181,14 @@ class FlowAccounts:
 
     def _happened(self, one: Counted, event: OrderEvent, flow: _Flow) -> Iterator[Finding]:
         if flow.ended:
-            yield _finding(FindingKind.END, one, "expected nothing after the flow's end")
+            yield one.finding(FindingKind.END, "expected nothing after the flow's end")
         if event.kind is OrderEventKind.SUBMITTING:
             planned = (flow.planned or {}).get(event.client_order_id)
             if planned is None and not self._explained("cascade.execution", one):
-                yield _finding(FindingKind.ORDER, one, "expected a planned order, was none")
+                yield one.finding(FindingKind.ORDER, "expected a planned order, was none")
             elif planned is not None and event.quantity > planned * (1.0 + _TOLERANCE):
                 text = f"expected {planned} units, was {event.quantity}"
-                yield _finding(FindingKind.ORDER, one, text)
+                yield one.finding(FindingKind.ORDER, text)
         if event.flow_state is not FlowState.OPEN:
             flow.ended = True
             self._close(event.flow_id, flow)
@@ -200,14 +199,14 @@ class FlowAccounts:
         if flow is None or flow.reserved is None:
             known = update.flow_id in self._ended
             if update.released and not known and not self._explained("cascade.risk", one):
-                yield _finding(FindingKind.RESERVATION, one, "expected a reservation, was none")
+                yield one.finding(FindingKind.RESERVATION, "expected a reservation, was none")
         else:
             flow.released += update.released
             left, most = flow.reserved - flow.released, _TOLERANCE * flow.reserved
             short = final and left > most and not self._explained("cascade.risk", one)
             if left < -most or short:
                 text = f"expected {flow.reserved} released, was {flow.released}"
-                yield _finding(FindingKind.RESERVATION, one, text)
+                yield one.finding(FindingKind.RESERVATION, text)
         if final:
             flow = self._flow(update.flow_id, one)
             flow.booked = True
@@ -248,13 +247,13 @@ def approved(risk: Counted, plan: Counted) -> Iterator[Finding]:
         *orders_are_approved([assessed], [planned]),
         *orders_keep_to_their_bounds([assessed], [planned]),
     ):
-        yield _finding(FindingKind.ORDER, plan, text)
+        yield plan.finding(FindingKind.ORDER, text)
 
 
 def fate(above: Counted, below: Counted) -> Iterator[Finding]:
     """Yield what is wrong with an outcome that was sealed above."""
     for text in fates_stay([_accepted(above)], [_accepted(below)]):
-        yield _finding(FindingKind.FATE, below, text)
+        yield below.finding(FindingKind.FATE, text)
 
 
 def ended_packets(one: Counted) -> tuple[str, int] | None:
@@ -267,15 +266,3 @@ def ended_packets(one: Counted) -> tuple[str, int] | None:
 
 def _accepted(one: Counted) -> Accepted:
     return Accepted(one.entry.partition, one.entry.offset, one.record, one.journal)
-
-
-def _finding(kind: FindingKind, one: Counted, text: str) -> Finding:
-    topic, partition, _, sequence = one.key
-    envelope = getattr(one.record, "envelope", None)
-    flow = envelope.flow_id if envelope is not None else getattr(one.record, "flow_id", "")
-    packet = "" if envelope is None else envelope.packet_id
-    return Finding(
-        kind, topic, partition, sequence, one.entry.offset,
-        f"{topic}[{partition}]@{one.entry.offset}: {text}", flow, packet,
-        validation_type=ValidationType.FLOW_CONTINUITY,
-    )  # fmt: skip

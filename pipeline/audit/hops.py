@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.audit.findings import Finding, FindingKind
 from pipeline.audit.ordering import Counted, Lost
-from pipeline.packets.events import ValidationType
 from pipeline.packets.models import OrderEvent, PortfolioUpdate
 from pipeline.packets.runs import run_of
 from pipeline.packets.vocabulary import OrderEventKind
@@ -152,7 +151,7 @@ class HopAudit:
         self._progress.setdefault(partition, _Progress()).note(one.entry.timestamp_ms, resume)
         for key in self._inputs(one):
             if key in self._answered:
-                yield _finding(FindingKind.DUPLICATED, one, "expected one record of its input")
+                yield one.finding(FindingKind.DUPLICATED, "expected one record of its input")
                 continue
             self._answered[key] = None
             if len(self._answered) > _REMEMBERED:
@@ -187,13 +186,13 @@ class HopAudit:
                 self._lost_below -= 1
             else:
                 text = f"expected a record of it in {self.hop.below}, was none"
-                yield _finding(FindingKind.UNANSWERED, one, text)
+                yield one.finding(FindingKind.UNANSWERED, text)
         for key, one in list(self._below.items()):
             if one.entry.timestamp_ms >= due_ms:
                 break
             del self._below[key]
             text = f"expected its input {self.hop.above} {key} to count, was none"
-            yield _finding(FindingKind.UNSOURCED, one, text)
+            yield one.finding(FindingKind.UNSOURCED, text)
 
     def _name(self, one: Counted) -> Key:
         if self._plain:
@@ -278,15 +277,3 @@ def _of_fill(event: OrderEvent, update: PortfolioUpdate) -> Iterable[tuple[str, 
     for name, told, booked in pairs:
         if told != booked:
             yield "fill", f"{name}: {told}, {booked}"
-
-
-def _finding(kind: FindingKind, one: Counted, text: str) -> Finding:
-    topic, partition, _, sequence = one.key
-    envelope = getattr(one.record, "envelope", None)
-    flow = envelope.flow_id if envelope is not None else getattr(one.record, "flow_id", "")
-    packet = "" if envelope is None else envelope.packet_id
-    return Finding(
-        kind, topic, partition, sequence, one.entry.offset,
-        f"{topic}[{partition}]@{one.entry.offset}: {text}", flow, packet,
-        validation_type=ValidationType.FLOW_CONTINUITY,
-    )  # fmt: skip

@@ -68,6 +68,18 @@ class Counted:
             return self.entry.topic, self.entry.partition, -1, self.entry.offset
         return self.entry.topic, self.entry.partition, journal.epoch, journal.log_sequence
 
+    def finding(self, kind: FindingKind, text: str) -> Finding:
+        """Return what is wrong with its part in a flow."""
+        topic, partition, _, sequence = self.key
+        envelope = getattr(self.record, "envelope", None)
+        flow = envelope.flow_id if envelope is not None else getattr(self.record, "flow_id", "")
+        packet = "" if envelope is None else envelope.packet_id
+        return Finding(
+            kind, topic, partition, sequence, self.entry.offset,
+            f"{topic}[{partition}]@{self.entry.offset}: {text}", flow, packet,
+            validation_type=ValidationType.FLOW_CONTINUITY,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:
