@@ -5,7 +5,6 @@ the restarted stage's first heartbeat, while another channel was out of reach; e
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.alerts.verdict import LIMIT_S, DeliveryReport
+from tests.suites import last_words, run_suite
 
 __all__ = ["Results", "main"]
 
@@ -30,8 +30,7 @@ class Results:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a test's report, or why it has none."""
         if report.failed:
-            said = report.longreprtext.strip().splitlines()
-            self.failures.setdefault(report.nodeid, said[-1] if said else "failed")
+            self.failures.setdefault(report.nodeid, last_words(report))
         if report.when == "call":
             self.reports += [
                 each for _, each in report.user_properties if isinstance(each, DeliveryReport)
@@ -81,11 +80,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="figures alone on standard output")
     chosen, rest = parser.parse_known_args(arguments)
     results = Results()
-    aside = contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext()
-    with aside:
-        code = int(pytest.main([str(_FOLDER), *rest], plugins=[results]))
-    if chosen.json:
-        sys.stdout.write(results.as_json() + "\n")
+    code = run_suite(_FOLDER, rest, results, as_json=chosen.json)
     return code or int(results.verdict != "pass")
 
 

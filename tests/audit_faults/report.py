@@ -4,7 +4,6 @@ Exit code 0 where the auditor named each fault that was planted, and nothing els
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 import pytest
 
 from tests.audit_faults.rig import AuditFaults
+from tests.suites import last_words, run_suite
 
 __all__ = ["Results", "main"]
 
@@ -32,8 +32,7 @@ class Results:
             if key == "audit_faults" and isinstance(value, AuditFaults):
                 self.report = value
         if report.failed and not self.failure:
-            said = report.longreprtext.strip().splitlines()
-            self.failure = said[-1] if said else "failed"
+            self.failure = last_words(report)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print a line for each kind."""
@@ -86,13 +85,7 @@ def main(arguments: list[str]) -> int:
     chosen, rest = parser.parse_known_args(arguments)
     for name in ("seconds", "rate", "seed"):
         os.environ[f"AUDIT_FAULTS_{name.upper()}"] = getattr(chosen, name)
-    results = Results()
-    aside = contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext()
-    with aside:
-        code = int(pytest.main([str(_FOLDER), *rest], plugins=[results]))
-    if chosen.json:
-        sys.stdout.write(results.as_json() + "\n")
-    return code
+    return run_suite(_FOLDER, rest, Results(), as_json=chosen.json)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ of the README instead, from the same cascade.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.dashboard.chromium import find_chromium
+from tests.suites import add_only, last_words, run_suite
 
 __all__ = ["Results", "main"]
 
@@ -33,8 +33,7 @@ class Results:
         if report.when == "call":
             self.seconds[name] = round(report.duration, 1)
         if report.failed:
-            said = report.longreprtext.strip().splitlines()
-            self.failed.setdefault(name, said[-1] if said else "failed")
+            self.failed.setdefault(name, last_words(report))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print a line for each check."""
@@ -80,23 +79,15 @@ def main(arguments: list[str]) -> int:
             `--screenshots`, and options of pytest.
     """
     parser = argparse.ArgumentParser(prog="scripts/test dashboard")
-    parser.add_argument("--only", action="append", default=[], help="checks with this in the name")
+    add_only(parser, "checks")
     parser.add_argument("--json", action="store_true", help="figures alone on standard output")
     parser.add_argument("--screenshots", action="store_true", help="make the README's pictures")
     chosen, rest = parser.parse_known_args(arguments)
     if find_chromium() is None:
         sys.stderr.write("Expected chromium on this machine, was none: apt-get install chromium\n")
         return 2
-    if chosen.only:
-        rest += ["-k", " or ".join(chosen.only)]
     what = _FOLDER / "screenshots.py" if chosen.screenshots else _FOLDER
-    results = Results()
-    aside = contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext()
-    with aside:
-        code = int(pytest.main([str(what), *rest], plugins=[results]))
-    if chosen.json:
-        sys.stdout.write(results.as_json() + "\n")
-    return code
+    return run_suite(what, rest, Results(), as_json=chosen.json, only=chosen.only)
 
 
 if __name__ == "__main__":

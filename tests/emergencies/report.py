@@ -5,7 +5,6 @@ people where only they can help; else pytest's own.
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.emergencies.verdict import EmergencyReport
+from tests.suites import add_only, last_words, run_suite
 
 __all__ = ["Results", "main"]
 
@@ -31,8 +31,7 @@ class Results:
         """Note a test's report, or why it has none."""
         name = report.nodeid.rpartition("::")[2].removeprefix("test_").upper()
         if report.failed:
-            said = report.longreprtext.strip().splitlines()
-            self.failures.setdefault(name, said[-1] if said else "failed")
+            self.failures.setdefault(name, last_words(report))
         for key, each in report.user_properties:
             if key == "emergency" and isinstance(each, EmergencyReport):
                 self.reports[each.emergency] = each
@@ -88,18 +87,12 @@ def main(arguments: list[str]) -> int:
             options of pytest.
     """
     parser = argparse.ArgumentParser(prog="scripts/test emergencies")
-    parser.add_argument("--only", action="append", default=[], help="types with this in the name")
+    add_only(parser, "types")
     parser.add_argument("--json", action="store_true", help="figures alone on standard output")
     chosen, rest = parser.parse_known_args(arguments)
-    if chosen.only:
-        rest += ["-k", " or ".join(each.lower() for each in chosen.only)]
-    results = Results()
-    aside = contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext()
-    with aside:
-        code = int(pytest.main([str(_FOLDER), *rest], plugins=[results]))
-    if chosen.json:
-        sys.stdout.write(results.as_json() + "\n")
-    return code
+    return run_suite(
+        _FOLDER, rest, Results(), as_json=chosen.json, only=[each.lower() for each in chosen.only]
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ objects to, and recovery was within its limit; else pytest's own.
 """
 
 import argparse
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 import pytest
 
 from tests.faults.verdict import FaultReport
+from tests.suites import add_only, run_suite
 
 __all__ = ["Results", "main"]
 
@@ -98,18 +98,10 @@ def main(arguments: list[str]) -> int:
             of pytest.
     """
     parser = argparse.ArgumentParser(prog="scripts/test faults")
-    parser.add_argument("--only", action="append", default=[], help="faults with this in the name")
+    add_only(parser, "faults")
     parser.add_argument("--json", action="store_true", help="figures alone on standard output")
     chosen, rest = parser.parse_known_args(arguments)
-    if chosen.only:
-        rest += ["-k", " or ".join(chosen.only)]
-    results = Results()
-    aside = contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext()
-    with aside:
-        code = int(pytest.main([str(_FOLDER), *rest], plugins=[results]))
-    if chosen.json:
-        sys.stdout.write(results.as_json() + "\n")
-    return code
+    return run_suite(_FOLDER, rest, Results(), as_json=chosen.json, only=chosen.only)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ Exit code 0 where every promise was kept; else pytest's own.
 """
 
 import argparse
-import contextlib
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from tests.suites import add_only, last_words, run_suite
 from tests.topics.verdict import PromiseReport
 
 __all__ = ["Results", "main"]
@@ -32,8 +32,7 @@ class Results:
             if key == "promise":
                 self.reports[name] = msgspec.convert(each, PromiseReport)
         if report.failed:
-            said = report.longreprtext.strip().splitlines()
-            self.failed.setdefault(name, said[-1] if said else "failed")
+            self.failed.setdefault(name, last_words(report))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print a line for each promise, and one for each figure."""
@@ -75,20 +74,10 @@ def main(arguments: list[str]) -> int:
             of pytest.
     """
     parser = argparse.ArgumentParser(prog="scripts/test topics")
-    parser.add_argument(
-        "--only", action="append", default=[], help="promises with this in the name"
-    )
+    add_only(parser, "promises")
     parser.add_argument("--json", action="store_true", help="verdicts alone on standard output")
     chosen, rest = parser.parse_known_args(arguments)
-    if chosen.only:
-        rest += ["-k", " or ".join(chosen.only)]
-    results = Results()
-    aside = contextlib.redirect_stdout(sys.stderr) if chosen.json else contextlib.nullcontext()
-    with aside:
-        code = int(pytest.main([str(_FOLDER), *rest], plugins=[results]))
-    if chosen.json:
-        sys.stdout.write(results.as_json() + "\n")
-    return code
+    return run_suite(_FOLDER, rest, Results(), as_json=chosen.json, only=chosen.only)
 
 
 if __name__ == "__main__":
