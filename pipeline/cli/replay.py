@@ -228,14 +228,13 @@ def _content(settings: Settings, replay: Replay, options: ReplayOptions) -> dict
 
 
 def _report(settings: Settings, replay: Replay, changes: str, file: Path) -> None:
-    from pipeline.replay.postmortem import AFTER_US, BEFORE_US, write_postmortem
+    from pipeline.replay.postmortem import stretch, write_postmortem
     from pipeline.replay.timeline import timeline
 
-    tally = replay.tally
+    tally, selection = replay.tally, replay.checkpoint.selection
     with TopicReader(settings, "replay-timeline") as reader:
-        first_us, last_us = tally.first_now - BEFORE_US, tally.last_now + AFTER_US
-        happened = timeline(settings, reader, first_us, last_us)
-    text = write_postmortem(replay.checkpoint.selection.what, tally, happened, changes)
+        happened = timeline(settings, reader, *stretch(tally, selection.span_us))
+    text = write_postmortem(selection.what, tally, happened, changes)
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

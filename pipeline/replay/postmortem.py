@@ -14,13 +14,10 @@ from pipeline.replay.progress import Finding, Tally
 from pipeline.replay.timeline import EventKind, Timeline
 from pipeline.watch.observations import FlowEnd
 
-__all__ = ["AFTER_US", "BEFORE_US", "write_postmortem"]
+__all__ = ["stretch", "write_postmortem"]
 
-BEFORE_US = 2_000_000
-"""How far before the first decision the timeline begins."""
-AFTER_US = 10_000_000
-"""How far beyond the last decision it goes: orders are filled after it."""
-
+_BEFORE_US = 2_000_000
+_AFTER_US = 10_000_000  # orders are filled after the last decision
 _US = 1_000_000
 _BINS = 60
 _MOST_EVENTS = 1000
@@ -29,6 +26,25 @@ _MOST_FIELDS = 6
 _MANY = frozenset({EventKind.ORDER, EventKind.DEAD_LETTER})
 _MARKED = frozenset({EventKind.CONTROL, EventKind.EMERGENCY})
 _FOUND = ("decided at", "record", "flow", "then", "now", "fields", "why")
+
+
+def stretch(tally: Tally, span_us: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the first and last time that the page tells of.
+
+    What was replayed may be of a time in which nothing was decided for a while, as when all was
+    halted: what was done then is told, too.
+
+    Args:
+        tally: What the replay found.
+        span_us: First and last time that the replay is about; None: only as its decisions say.
+
+    Returns:
+        Microseconds since the Unix epoch, UTC.
+    """
+    first_us, last_us = tally.first_now - _BEFORE_US, tally.last_now + _AFTER_US
+    if span_us is None:
+        return first_us, last_us
+    return min(first_us, span_us[0]), max(last_us, span_us[1])
 
 
 def write_postmortem(what: str, tally: Tally, happened: Timeline, changes: str = "") -> str:

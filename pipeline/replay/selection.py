@@ -70,11 +70,14 @@ class Selection(msgspec.Struct, frozen=True):
         what: For people.
         ranges: By stage, then by partition.
         flows: Only records of these flows; None: of all.
+        span_us: First and last time that it is about, microseconds since the Unix epoch, UTC;
+            None: as long as its records take.
     """
 
     what: str
     ranges: tuple[LogRange, ...]
     flows: frozenset[str] | None = None
+    span_us: tuple[int, int] | None = None
 
     @property
     def records(self) -> int:
@@ -152,7 +155,8 @@ def of_emergency(reader: TopicReader, event_id: str) -> Selection:
             f"Expected emergency {event_id} in {_EMERGENCIES}, was none. `cascade emergency` lists"
             " those that are active."
         )
-    bounds = Bounds(from_us=min(times) - _MARGIN_US, to_us=max(times) + _MARGIN_US)
+    span_us = min(times) - _MARGIN_US, max(times) + _MARGIN_US
+    bounds = Bounds(from_us=span_us[0], to_us=span_us[1])
     ranges = [
         _range(reader, topic, partition, bounds)
         for topic in STAGE_LOGS
@@ -161,7 +165,7 @@ def of_emergency(reader: TopicReader, event_id: str) -> Selection:
     ranges = [each for each in ranges if each.start < each.end]
     if not ranges:
         raise UsageError(f"Expected records during emergency {event_id}, was none")
-    return Selection(f"emergency {event_id}", tuple(ranges))
+    return Selection(f"emergency {event_id}", tuple(ranges), span_us=span_us)
 
 
 def _events(reader: TopicReader) -> Iterator[EmergencyEvent]:

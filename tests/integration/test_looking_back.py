@@ -252,10 +252,12 @@ def test_an_emergency_has_a_post_mortem(running: Settings, tmp_path: Path) -> No
     )  # fmt: skip
     assert declared.exit_code == 0, declared.output
     emergency = json.loads(declared.stdout)["event"]["event_id"]
-    runner.invoke(main, ["control", "halt", "--author", "operator", "--reason", "odd-prices"])
+    halt = ["control", "halt", "--author", "operator", "--reason", "odd-prices"]
+    resolve = ["emergency", "resolve", emergency]
+    assert runner.invoke(main, halt).exit_code == 0
     _publish(rate=100, seconds=2)
     wait_until(lambda: _worked_off(running), "packets to have ended")
-    runner.invoke(main, ["emergency", "resolve", emergency])
+    assert runner.invoke(main, resolve).exit_code == 0
 
     found = _replayed("--emergency", emergency, "--local", "--report", str(page))
     assert (0, True) == (found["divergences"], found["compared"] > 0)

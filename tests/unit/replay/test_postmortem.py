@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.packets.vocabulary import OutcomeKind
-from pipeline.replay.postmortem import write_postmortem
+from pipeline.replay.postmortem import stretch, write_postmortem
 from pipeline.replay.progress import Finding, Tally
 from pipeline.replay.timeline import EventKind, Timeline, TimelineEvent
 from pipeline.watch.observations import FlowEnd, Hop
@@ -92,3 +92,11 @@ def test_no_command_is_left_out_among_many_orders() -> None:
     halt = TimelineEvent(5000, EventKind.CONTROL, "epoch 7: HALT by operator")
     page = write_postmortem("flow f", _tally(), _timeline(*orders, halt))
     assert ("HALT by operator" in page, "2,001 more events are not shown" in page) == (True, True)
+
+
+def test_the_page_tells_of_all_of_the_time_that_was_replayed() -> None:
+    """A command given long before the next packet is not left out."""
+    first, last = START - US, START + 17 * US
+    assert (first, last) == stretch(_tally(), None)
+    assert (first - 9, last + 9) == stretch(_tally(), (first - 9, last + 9))
+    assert (first, last) == stretch(_tally(), (START, START + US))

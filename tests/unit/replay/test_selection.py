@@ -90,6 +90,7 @@ def test_an_emergency_is_replayed_with_a_second_before_and_after() -> None:
     """From its declaration to the last step of its course."""
     found = of_emergency(_reader(), "e1")
     assert (LogRange(STRATEGIC, 0, 4, 9),) == found.ranges
+    assert (NOW + 4_000_000, NOW + 9_000_000) == found.span_us
 
 
 def test_an_emergency_that_is_not_known_is_refused() -> None:
