@@ -153,11 +153,12 @@ class InputPump(threading.Thread):
         timeout_s = _IDLE_POLL_S if self._reading else 0.02
         messages = drain(self.consumer, _BATCH, timeout_s, self._gather)
         if messages:
+            self._pacing.handed_over(time.monotonic(), len(messages))
             self._rounds.add(messages, self._clock.now_us(), self._generation)
 
     def _gather(self) -> None:
-        time.sleep(self._pacing.wait_s(time.monotonic(), self._rounds.work_s))
-        self._pacing.last_s = time.monotonic()
+        if wait_s := self._pacing.wait_s(time.monotonic(), self._rounds.work_s):
+            time.sleep(wait_s)
 
     def _bound_queue(self) -> None:
         if self._full:
