@@ -23,8 +23,9 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-ROUND_LINGER_MS = 0.5
-"""Records of one round are handed over within this time, and go in one request."""
+ROUND_LINGER_MS = 0
+"""Records of one round are handed over at one go, so they go in one request all the same; any
+lingering is rounded up to a millisecond or two, in each hop."""
 
 _FETCH: dict[str, Any] = {
     # A wait ends with the first byte, so this costs no latency; short waits cost the broker CPU.
