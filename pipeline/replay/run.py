@@ -1,14 +1,13 @@
 """The run of a replay: range by range through the stages' own code, beside history."""
 
-import gc
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.garbage import collecting_rarely
 from pipeline.replay.control_history import ControlHistory
 from pipeline.replay.progress import Checkpoint, Tally
 from pipeline.replay.range_replay import RangeReplay
@@ -21,7 +20,6 @@ from pipeline.settings import Settings
 __all__ = ["Replay", "ReplayOptions", "checkpoint_path", "question"]
 
 _SAVE_S = 2.0
-_GC_ALLOCATIONS = 50_000
 _SLICE_S = 0.1
 _MICRO = 1_000_000
 
@@ -95,7 +93,7 @@ class Replay:
         """
         settings, ranges = self._settings, self.checkpoint.selection.ranges
         history = ControlHistory.read(settings)
-        with _garbage_waiting(), TopicReader(settings, "replay-inputs") as inputs:
+        with collecting_rarely(), TopicReader(settings, "replay-inputs") as inputs:
             sandbox = self._sandbox(inputs) if self._options.sandbox else None
             tasks = [
                 RangeReplay(settings, each, self.checkpoint, self._options.changes, history,
@@ -155,16 +153,3 @@ class Replay:
             sandbox.flush()  # what a checkpoint calls done is there
         self.checkpoint.save(self._path)
         self._saved_s = time.monotonic()
-
-
-@contextmanager
-def _garbage_waiting() -> Iterator[None]:
-    """Collect cycles rarely, as the workers do: records have none."""
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

@@ -6,7 +6,6 @@ An app has one agent; its event is the queue of the worker's rounds
 
 import asyncio
 import contextlib
-import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -28,6 +27,7 @@ from pipeline.coordination.versions import VersionWatch
 from pipeline.coordination.vocabulary import Role
 from pipeline.errors import PipelineError
 from pipeline.events import EventBus
+from pipeline.garbage import collect_rarely
 from pipeline.keys import Signer
 from pipeline.log_lines import configure
 from pipeline.metrics import exporter, loop_lag
@@ -56,7 +56,6 @@ __all__ = ["LogApp", "coordinate", "log_app", "serve", "stage_app"]
 
 
 _ALERTS = "cascade.alerts"
-_GC_ALLOCATIONS = 50_000
 _SWITCH_S = 0.001
 _WATCHING = "execution"
 
@@ -235,9 +234,7 @@ def serve(
     @app.task
     async def _begin(app: Any) -> None:
         configure(app.cascade)  # Faust has its handlers now
-        # What is alive now stays; what rounds make is freed by counting references.
-        gc.freeze()
-        gc.set_threshold(_GC_ALLOCATIONS, 20, 20)
+        collect_rarely()
         # The pump hands over while a round is worked off: 5 ms is long against the deadline.
         sys.setswitchinterval(_SWITCH_S)
         gate.attach(asyncio.get_running_loop())
