@@ -5,7 +5,6 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,9 +23,6 @@ from pipeline.watch.bystander import bystander_app
 __all__ = ["AuditWorker", "app", "audit_app", "families"]
 
 _NAME: Final = "cascade.auditor"
-
-# The path goes first: the auditor takes what is left of the cores, and falls behind if need be.
-_NICE = 10
 
 
 def families(figures: Figures) -> Iterator[Metric]:
@@ -69,8 +65,6 @@ class AuditWorker:
 
     def start(self) -> None:
         """Begin, without waiting for anything."""
-        with suppress(OSError):  # where the machine does not allow it
-            os.nice(_NICE)
         self._office.start()
         self._thread.start()
 

@@ -6,7 +6,6 @@ any log.
 """
 
 import asyncio
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -21,16 +20,14 @@ from pipeline.coordination.systems import LocalSystem, Vitals, process_load
 from pipeline.coordination.versions import versions_of
 from pipeline.coordination.vocabulary import Role
 from pipeline.events import EventBus
+from pipeline.garbage import collect_rarely
 from pipeline.log_lines import configure
 from pipeline.metrics import exporter, loop_lag, process_vitals
 from pipeline.settings import Settings
 from pipeline.stages.coordinated import WorkerPeer
+from pipeline.watch.modesty import step_back
 
 __all__ = ["Bystander", "bystander_app"]
-
-# A tenth of the processor time of a worker of the path, where both want all of it: what watches
-# must not slow down what it watches, and must not starve either.
-_MODESTY = 10
 
 
 class Bystander(Protocol):
@@ -108,8 +105,9 @@ def bystander_app(
         del app
         if modest:
             # Before any of its threads is there: on Linux each takes it from who started it.
-            os.nice(_MODESTY)
+            step_back()
         configure(settings)  # Faust has its handlers now
+        collect_rarely()
         worker.start()
         if peer is not None:
             peer.start()
