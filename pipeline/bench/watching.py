@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audit.reading import newest_progress
 from pipeline.bench.contenders import contender
 from pipeline.bench.cost import CostMeter
 from pipeline.bench.lab import Check, Lab, at_least, at_most
@@ -39,7 +40,6 @@ _WITHIN = 0.05
 _MOST_P50_RATIO = 1.10
 _UP_S = 120.0
 _POLL_S = 0.1
-_SETTLE_S = 3.0
 _STOP_S = 15.0
 _DRAIN_S = 60.0
 _FLOOD_RATE = 5000.0
@@ -199,7 +199,8 @@ def _watchers(turn: Turn) -> Iterator[Supervisor]:
         supervisor.start()
         with closing(_history(turn)) as reader:
             _await(reader.history, since_us)
-        time.sleep(_SETTLE_S)
+        # What went through without it is no work of the run that is measured.
+        _await_audit(turn, since_us)
         yield supervisor
     finally:
         supervisor.stop(_STOP_S)
@@ -282,4 +283,13 @@ def _await(history: MetricsHistory, since_us: int) -> None:
     while history.latest is None or history.latest.time < since_us:
         if time.monotonic() > deadline_s:
             raise BrokerUnavailable(f"Expected a snapshot of the monitor within {_UP_S:g} s")
+        time.sleep(_POLL_S)
+
+
+def _await_audit(turn: Turn, since_us: int) -> None:
+    """Wait until all before the moment is audited."""
+    deadline_s = time.monotonic() + _UP_S
+    while (found := newest_progress(turn.settings)) is None or found.audited_until < since_us:
+        if time.monotonic() > deadline_s:
+            raise BrokerUnavailable(f"Expected the auditor to have caught up within {_UP_S:g} s")
         time.sleep(_POLL_S)
