@@ -9,10 +9,11 @@ A term goes by this protocol:
 1. Recover: the newest record that counts, where each partition is read on, and from where to read
    again to know what is under way.
 2. Add a START record. Whoever cannot is not the auditor.
-3. Read, judge, digest. What was read before by the digests' places is judged and not counted again.
-4. About once a second ask for the ends of all topics. Once all before them is read, what waits for
-   its other side is due; add findings, security events, last the window with the new places, as one
-   batch of records; and only then say that all before the moment of asking is audited.
+3. About once a second ask for the ends of all topics, and read up to them: judge, digest. What was
+   read before by the digests' places is judged and not counted again.
+4. Once all before these ends is read, what waits for its other side is due; add findings, security
+   events, last the window with the new places, as one batch of records; and only then say that all
+   before the moment of asking is audited. Rest until the next second.
 5. Any error, or a chain that another has added to, ends the term: everything is dropped, from 1.
 """
 

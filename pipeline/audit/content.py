@@ -81,10 +81,11 @@ class Digest:
     ) -> None:
         """Take the next record: its offset, key, value and headers count."""
         parts = [key, value, *(each for name, held in headers for each in (name.encode(), held))]
+        told: list[bytes] = []
         for part in parts:
             size = -1 if part is None else len(part)
-            self._hash.update(_HEAD.pack(offset, size, len(parts)))
-            self._hash.update(part or b"")
+            told += (_HEAD.pack(offset, size, len(parts)), part or b"")
+        self._hash.update(b"".join(told))
         self.count += 1
 
     @property

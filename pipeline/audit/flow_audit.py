@@ -4,7 +4,6 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 from pipeline.audit import accounts
@@ -57,10 +56,16 @@ class FlowAudit:
     ) -> None:
         self._rules = rules
         self._asked = rules()
+        self._asked_about: dict[type, tuple[ValidationRule, ...]] = {}
         self._settings = settings
         self._patience_s = patience_s
         self._orders: dict[tuple[str, int], LogOrder] = {}
         self._hops = [HopAudit(hop, patience_s) for hop in HOPS]
+        self._above: dict[str, list[HopAudit]] = defaultdict(list)
+        self._below: dict[str, list[HopAudit]] = defaultdict(list)
+        for each in self._hops:
+            self._above[each.hop.above].append(each)
+            self._below[each.hop.below].append(each)
         self._accounts = FlowAccounts(patience_s, open_limit_s)
         self._disagreements = Disagreements(patience_s)
         self._conservation = Conservation(patience_s, open_limit_s)
@@ -105,7 +110,8 @@ class FlowAudit:
     def advance(self, read_until_us: int, now_us: int) -> list[Finding]:
         """Say that all appended before `read_until_us` was taken; return what that settles."""
         until_ms = read_until_us // 1000
-        self._asked = self._rules()  # they may have changed
+        if (asked := self._rules()) != self._asked:
+            self._asked, self._asked_about = asked, {}
         context = ValidationContext(self._settings, now_us)
         found: list[Finding] = []
         for order in self._orders.values():
@@ -190,18 +196,18 @@ class FlowAudit:
         yield from broken
         if broken or not one.sound:
             one = Counted(one.entry, one.record, sound=False)
-        for hop in self._hops:
-            if hop.hop.below == one.entry.topic:
-                yield from self._compared(hop.written(one))
-            if hop.hop.above == one.entry.topic and expects_answer(hop.hop, one):
+        for hop in self._below[one.entry.topic]:
+            yield from self._compared(hop.written(one))
+        for hop in self._above[one.entry.topic]:
+            if expects_answer(hop.hop, one):
                 yield from self._compared(hop.read(one))
         yield from self._accounts.take(one)
         if one.sound:
             self._conservation.ended(one)
 
     def _ruled(self, one: Counted, context: ValidationContext, *, fresh: bool) -> Iterator[Finding]:
-        asked = replace(context, packet=one.record)
-        for rule in self._asked:
+        asked = ValidationContext(context.settings, context.now_us, one.record)
+        for rule in self._rules_about(type(one.record)):
             worst = self._worst(rule, asked)
             if worst is None:
                 continue
@@ -217,21 +223,23 @@ class FlowAudit:
             )  # fmt: skip
             return
 
+    def _rules_about(self, kind: type) -> tuple[ValidationRule, ...]:
+        found = self._asked_about.get(kind)
+        if found is None:
+            found = tuple(each for each in self._asked if each.concerns(kind))
+            self._asked_about[kind] = found
+        return found
+
     def _worst(self, rule: ValidationRule, context: ValidationContext) -> ValidationResult | None:
         """Return the worst of what a rule finds; asked one by one, since every record is."""
         try:
-            if not rule.looks_at(context.packet):
-                return None
-            found = rule.validate(context)
+            return rule.worst(context)
         except NoData:
             return None
         except Exception as error:  # noqa: BLE001  # a user's rule may fail in any way
             _logger.warning("rule_raised rule=%s why=%r", rule.rule_id, error)
             self.tallies.warnings[rule.rule_id] += 1
             return None
-        if not found:
-            return None
-        return max((r for r in found if not r.passed), key=lambda r: rank(r.level), default=None)
 
     def _compared(self, items: Iterable[Agreement | Disagreement | Finding]) -> Iterator[Finding]:
         for item in items:

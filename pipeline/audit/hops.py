@@ -9,6 +9,7 @@ one that no third copy bears out.
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from pipeline.audit.findings import Finding, FindingKind
@@ -25,6 +26,7 @@ _SAME = (
     "flow_id", "symbol", "account", "sequence", "priority", "event_time", "accepted_at", "deadline",
     "max_retries",
 )  # fmt: skip
+_same = attrgetter(*_SAME)  # all at once: nearly always there is nothing to name
 _MOST_TRACE: Final = 15
 
 Key = tuple[int, int, int]
@@ -244,9 +246,8 @@ def differences(above: Any, below: Any) -> Iterable[tuple[str, str]]:
         return
     upper, lower = above.envelope, below.envelope
     if run_of(below) is None or run_of(above) is not None:
-        for name in _SAME:
-            if getattr(upper, name) != getattr(lower, name):
-                yield "envelope", f"{name}: {getattr(upper, name)}, {getattr(lower, name)}"
+        if (told := _same(upper)) != (repeated := _same(lower)):
+            yield "envelope", _named(told, repeated)
         if lower.parent_id != upper.packet_id:
             yield "envelope", f"parent: {upper.packet_id}, {lower.parent_id}"
         if lower.trace[:-1] != upper.trace[-_MOST_TRACE:]:
@@ -259,6 +260,12 @@ def differences(above: Any, below: Any) -> Iterable[tuple[str, str]]:
             continue  # dropped where a fate was sealed
         if carried != getattr(above, part):
             yield part, part
+
+
+def _named(told: tuple[Any, ...], repeated: tuple[Any, ...]) -> str:
+    """Return the first field of an envelope that differs."""
+    pairs = zip(_SAME, told, repeated, strict=True)
+    return next(f"{name}: {was}, {now}" for name, was, now in pairs if was != now)
 
 
 def _of_fill(event: OrderEvent, update: PortfolioUpdate) -> Iterable[tuple[str, str]]:

@@ -52,7 +52,9 @@ class RawRecord:
 class AuditSource:
     """Reads the audited topics of a namespace; used by one thread.
 
-    Fetches are few and large: who watches shares cores and broker with what is watched.
+    Between two readings it rests, without a fetch that waits at the broker: on each record that a
+    partition takes, the broker looks at all fetches that wait for more of it, before the fetch of
+    the stage that the record is for.
 
     Args:
         settings: Settings with a broker.
@@ -63,10 +65,10 @@ class AuditSource:
         self._settings = settings
         self._names = {settings.topic(each): each for each in topics}
         self._known: list[TopicPartition] = []
+        self._assigned: list[TopicPartition] = []
         self._consumer = log_consumer(
-            settings, "cascade.audit",
-            fetch_wait_max_ms=200, fetch_min_bytes=100_000, queued_max_messages_kbytes=16_384,
-        )  # fmt: skip
+            settings, "cascade.audit", fetch_wait_max_ms=20, queued_max_messages_kbytes=16_384
+        )
         properties: dict[str, Any] = settings.client(client_id=settings.group("auditor-offsets"))
         self._admin = AdminClient(properties, logger=ClientLog(_logger))
 
@@ -89,12 +91,19 @@ class AuditSource:
 
     def assign(self, places: Places) -> None:
         """Read on from these places."""
-        self._consumer.assign(
-            [
-                TopicPartition(self._settings.topic(topic), partition, place.offset)
-                for (topic, partition), place in places.items()
-            ]
-        )
+        self._assigned = [
+            TopicPartition(self._settings.topic(topic), partition, place.offset)
+            for (topic, partition), place in places.items()
+        ]
+        self._consumer.assign(self._assigned)
+
+    def rest(self) -> None:
+        """Fetch nothing until `resume`; `read` returns nothing meanwhile."""
+        self._consumer.pause(self._assigned)
+
+    def resume(self) -> None:
+        """Read on where it was."""
+        self._consumer.resume(self._assigned)
 
     def read(self, timeout_s: float) -> list[RawRecord]:
         """Return what has arrived, waiting at most so long for the first record.

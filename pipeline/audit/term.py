@@ -210,11 +210,14 @@ class Term:
             self._asked_us = self._now_us()
             self._target = self._source.ends()
             self._due_s = now_s + self._settings.audit_window_s
+            if not self._reached(self._target):
+                self._source.resume()
         for each in self._source.read(_POLL_S):
             self._take(each)
         if self._target is not None and self._reached(self._target):
             self._settle(self._asked_us)
             self._target = None
+            self._source.rest()
         elif now_s >= self._due_s or len(self._pending.records) > _MOST_RECORDS:
             self._flush()
             self._tell()

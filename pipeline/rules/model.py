@@ -29,7 +29,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, final
 
 from msgspec import Struct
 
@@ -155,6 +155,11 @@ class ValidationRule:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.rule_id!r})"
 
+    def concerns(self, kind: type) -> bool:
+        """Say whether packets of a type can have what the rule looks at; may be remembered."""
+        del kind
+        return True
+
     def looks_at(self, packet: Any) -> bool:
         """Say whether a packet has what the rule looks at; asked where it needs a packet."""
         del packet
@@ -170,6 +175,17 @@ class ValidationRule:
             NoData: If it holds nothing for this rule to look at; None says the same.
         """
         raise NotImplementedError(f"Expected {type(self).__name__} to have a method validate")
+
+    def worst(self, context: ValidationContext) -> ValidationResult | None:
+        """Return the worst of what is wrong with `context.packet`; None where nothing is.
+
+        Raises:
+            NoData: As `validate`.
+        """
+        if not self.looks_at(context.packet):
+            return None
+        found = [each for each in self.validate(context) or () if not each.passed]
+        return max(found, key=lambda each: rank(each.level), default=None)
 
     def finding(
         self,
@@ -244,19 +260,37 @@ class PacketRule(ValidationRule):
         self._parts = looks_at
         self._with_context = with_context
 
+    def concerns(self, kind: type) -> bool:
+        """Say whether packets of a type are of its types, and may have one of its parts."""
+        if self._of and not issubclass(kind, self._of):
+            return False
+        return not self._parts or any(hasattr(kind, part) for part in self._parts)
+
     def looks_at(self, packet: Any) -> bool:
         """Say whether a packet is of the types and has one of the parts that it looks at."""
         if self._of and not isinstance(packet, self._of):
             return False
-        return not self._parts or any(getattr(packet, part, None) for part in self._parts)
+        for part in self._parts:  # no generator: every rule is asked about every record
+            if getattr(packet, part, None):
+                return True
+        return not self._parts
 
+    @final
     def validate(self, context: ValidationContext) -> list[ValidationResult] | None:
         """Return what is wrong with `context.packet`; see `ValidationRule.validate`."""
+        if context.packet is None or not self.looks_at(context.packet):
+            return None
+        found = self.worst(context)
+        return [] if found is None else [found]
+
+    @final
+    def worst(self, context: ValidationContext) -> ValidationResult | None:
+        """Return what is wrong with `context.packet`; see `ValidationRule.worst`."""
         packet = context.packet
         if packet is None or not self.looks_at(packet):
             return None
         failure = self._check(packet, context) if self._with_context else self._check(packet)
-        return [] if failure is None else [self.finding(failure, packet=packet)]
+        return None if failure is None else self.finding(failure, packet=packet)
 
 
 class _FunctionRule(ValidationRule):

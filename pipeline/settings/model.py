@@ -314,8 +314,7 @@ class Settings(BaseSettings):
 
         budget / (sum of budgets) * (cascade_timeout_ms - transport_reserve_ms)
         """
-        names = type(self.stages).model_fields
-        total = sum(self.stages.of(name).budget_ms for name in names)
+        total: int = sum(limits.budget_ms for _, limits in self.stages)
         left = self.cascade_timeout_ms - self.transport_reserve_ms
         return self.stages.of(stage).budget_ms * left / total
 

@@ -317,7 +317,7 @@ class GroupReader:
             enable_auto_commit=False,
             allow_auto_create_topics=False,
             isolation_level="read_uncommitted",
-            fetch_wait_max_ms=100,
+            fetch_wait_max_ms=250,
             fetch_min_bytes=100_000,
             queued_max_messages_kbytes=16_384,
             topic_metadata_refresh_interval_ms=30_000,

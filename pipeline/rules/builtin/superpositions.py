@@ -1,6 +1,7 @@
 """Rules about superpositions: sums, modes, coherence, the views behind them."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from pipeline.packets import models
@@ -48,6 +49,12 @@ def _stated(packet: Any) -> Iterator[tuple[str, Any, float]]:
         yield view.source, view.distribution, view.coherence
 
 
+@lru_cache(maxsize=4096)
+def _coherence_of(chances: tuple[float, ...]) -> float:
+    """Return the coherence of probabilities; each stage's record repeats those before it."""
+    return coherence({str(number): chance for number, chance in enumerate(chances)})
+
+
 @packet_rule(
     "superposition.coherence",
     _TYPE,
@@ -57,7 +64,7 @@ def _stated(packet: Any) -> Iterator[tuple[str, Any, float]]:
 def stated_coherence(packet: Any) -> str | None:
     """Each coherence stated is 1 - normalised entropy of its distribution."""
     for name, distribution, stated in _stated(packet):
-        found = coherence(distribution)
+        found = _coherence_of(tuple(distribution.values()))
         if abs(found - stated) > TOLERANCE:
             return f"Expected coherence {found} of {name}, was {stated}"
     return None
