@@ -204,6 +204,7 @@ def _content(settings: Settings, replay: Replay, options: ReplayOptions) -> dict
     first = tally.first_divergence
     return {
         "verdict": "fail" if failed else "pass",
+        "replay_id": replay.checkpoint.replay_id,
         "what": replay.checkpoint.selection.what,
         "changes": str(options.changes),
         "compared": total.compared,

@@ -1,62 +1,29 @@
-"""A flow as a trace of OpenTelemetry, made afterwards from what the packets themselves say.
+"""A flow as a trace of OpenTelemetry, made afterwards from what stands in the topics.
 
-Workers measure each packet anyway and write it into its envelope; whoever wants a trace reads it
-there, so the path pays nothing. Ids are pure functions of the flow: exported twice, it is the same
-trace. A replay of the flow is a trace of its own whose root links to the flow's.
-
-A stage's span lasts from when a worker took the packet until it was finished; how long of that it
-queued is an attribute. An order's lasts from its announcement to its last event.
+It is the trace that the monitor exports continuously where `CASCADE_TRACE_RATIO` says so, see
+`pipeline.watch.tracing`, with the same ids. A replay of the flow is a trace of its own whose root
+links to the flow's.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-from msgspec import Struct
 
 from pipeline.errors import ConfigurationError, UsageError
 from pipeline.packets.codec import decode
 from pipeline.packets.models import Envelope, OrderEvent, SandboxRecord, Trace
-from pipeline.packets.vocabulary import OutcomeKind
-from pipeline.replay.flow import FILLS, Flow
+from pipeline.replay.flow import Flow
 from pipeline.replay.logs import LOGS
 from pipeline.replay.reading import TopicReader
+from pipeline.watch.tracing.live import require_tracing
+from pipeline.watch.tracing.spans import (
+    Attributes,
+    SpanDraft,
+    order_span,
+    root_span,
+    stage_span,
+)
 
-__all__ = ["SpanDraft", "export", "replay_trace", "sandbox_records", "trace_of"]
-
-_FAILED = frozenset({OutcomeKind.DEAD_LETTERED, OutcomeKind.EXPIRED})
-_SERVICE = "cascade"
-_ROOT = "flow"
-
-
-class SpanDraft(Struct, frozen=True, kw_only=True):
-    """A span before any library has seen it.
-
-    Attributes:
-        name: Its name.
-        trace_id: 32 hexadecimal digits.
-        span_id: 16.
-        parent_id: 16, or empty for the root.
-        start_us: Begin, microseconds since the Unix epoch, UTC.
-        end_us: End.
-        attributes: By OpenTelemetry's names where it has one.
-        links: Spans of other traces, as (trace_id, span_id).
-        failed: Whether the packet ended here, expired or dead-lettered.
-    """
-
-    name: str
-    trace_id: str
-    span_id: str
-    parent_id: str = ""
-    start_us: int
-    end_us: int
-    attributes: dict[str, str | int | float]
-    links: tuple[tuple[str, str], ...] = ()
-    failed: bool = False
-
-
-def _hash(*parts: str, digits: int) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:digits]
+__all__ = ["export", "replay_trace", "sandbox_records", "trace_of"]
 
 
 def trace_of(flow: Flow) -> list[SpanDraft]:
@@ -117,41 +84,20 @@ def sandbox_records(reader: TopicReader) -> list[SandboxRecord]:
     return found
 
 
-def _ids(flow_id: str, replay_id: str) -> tuple[str, str]:
-    """Return (trace id, span id of the root)."""
-    return (
-        _hash("trace", flow_id, replay_id, digits=32),
-        _hash("span", flow_id, replay_id, _ROOT, digits=16),
-    )
-
-
 def _root(
     flow_id: str, replay_id: str, envelope: Envelope, spans: Sequence[SpanDraft]
 ) -> SpanDraft:
-    trace_id, span_id = _ids(flow_id, replay_id)
-    outcome = envelope.outcome
-    attributes: dict[str, str | int | float] = {
-        "cascade.flow_id": flow_id,
+    known: Attributes = {
         "cascade.symbol": envelope.symbol,
         "cascade.deadline_us": envelope.deadline,
     }
-    if outcome is not None:
-        attributes["cascade.outcome"] = str(outcome.kind)
-    if replay_id:
-        attributes["cascade.replay.id"] = replay_id
-    return SpanDraft(
-        name="replay" if replay_id else _ROOT,
-        trace_id=trace_id,
-        span_id=span_id,
-        start_us=envelope.accepted_at,
-        end_us=max([envelope.accepted_at, *(each.end_us for each in spans)]),
-        attributes=attributes,
-        links=(_ids(flow_id, ""),) if replay_id else (),
-        failed=outcome is not None and outcome.kind in _FAILED,
+    outcome = envelope.outcome.kind if envelope.outcome else None
+    return root_span(
+        flow_id, envelope.accepted_at, spans, known, outcome=outcome, replay_id=replay_id
     )
 
 
-def _destination(topics: dict[str, Any], stage: str) -> dict[str, str | int | float]:
+def _destination(topics: dict[str, Any], stage: str) -> Attributes:
     step = topics.get(f"cascade.{stage}")
     if step is None:
         return {}
@@ -163,31 +109,11 @@ def _destination(topics: dict[str, Any], stage: str) -> dict[str, str | int | fl
 
 
 def _stage(
-    flow_id: str,
-    replay_id: str,
-    trace: Trace,
-    envelope: Envelope,
-    more: dict[str, str | int | float],
+    flow_id: str, replay_id: str, trace: Trace, envelope: Envelope, more: Attributes
 ) -> SpanDraft:
-    trace_id, parent_id = _ids(flow_id, replay_id)
     outcome = envelope.outcome
-    ended_here = outcome is not None and outcome.stage == trace.stage
-    return SpanDraft(
-        name=f"process {trace.stage}",
-        trace_id=trace_id,
-        span_id=_hash("span", flow_id, replay_id, trace.stage, digits=16),
-        parent_id=parent_id,
-        start_us=trace.received,
-        end_us=max(trace.received, trace.finished),
-        attributes={
-            "messaging.system": "kafka",
-            "messaging.operation.name": "process",
-            "messaging.consumer.group.name": f"cascade.{trace.stage}",
-            "cascade.queued_us": max(0, trace.started - trace.received),
-            **more,
-        },
-        failed=ended_here and outcome is not None and outcome.kind in _FAILED,
-    )
+    here = outcome.kind if outcome is not None and outcome.stage == trace.stage else None
+    return stage_span(flow_id, trace, more, ended_here=here, replay_id=replay_id)
 
 
 def _orders(flow: Flow) -> list[SpanDraft]:
@@ -198,22 +124,8 @@ def _orders(flow: Flow) -> list[SpanDraft]:
         if isinstance(record, OrderEvent) and record.client_order_id:
             at_us = step.entry.timestamp_ms * 1000
             events.setdefault(record.client_order_id, []).append((at_us, record))
-    trace_id, parent_id = _ids(flow.flow_id, "")
     return [
-        SpanDraft(
-            name="order",
-            trace_id=trace_id,
-            span_id=_hash("span", flow.flow_id, "", order, digits=16),
-            parent_id=parent_id,
-            start_us=min(at_us for at_us, _ in found),
-            end_us=max(at_us for at_us, _ in found),
-            attributes={
-                "messaging.system": "kafka",
-                "messaging.destination.name": FILLS,
-                "cascade.client_order_id": order,
-                "cascade.order.kind": str(found[-1][1].kind),
-            },
-        )
+        order_span(flow.flow_id, order, [at_us for at_us, _ in found], str(found[-1][1].kind))
         for order, found in events.items()
     ]
 
@@ -228,20 +140,15 @@ def export(drafts: Sequence[SpanDraft], exporter: Any = None) -> int:
     Raises:
         ConfigurationError: If the extra `otel` is not installed, or nobody took them.
     """
-    try:
-        from opentelemetry.sdk.trace.export import SpanExportResult
+    require_tracing()
+    from pipeline.watch.tracing.otel import finished_span, otlp_exporter, succeeded
 
-        from pipeline.replay.otel import finished_span, otlp_exporter
-    except ImportError as error:
-        raise ConfigurationError(
-            "Expected OpenTelemetry, is not installed: pip install 'marl-cascade[otel]'"
-        ) from error
     exporter = exporter or otlp_exporter()
     try:
-        taken = exporter.export([finished_span(each, _SERVICE) for each in drafts])
+        taken = succeeded(exporter.export([finished_span(each) for each in drafts]))
     finally:
         exporter.shutdown()
-    if taken is not SpanExportResult.SUCCESS:
+    if not taken:
         raise ConfigurationError(
             "Expected the collector to take the spans, did not: check OTEL_EXPORTER_OTLP_ENDPOINT"
         )

@@ -127,6 +127,8 @@ class Settings(BaseSettings):
         metrics_port: First port of `/metrics`, each role its own from there on, see
             `pipeline.metrics.server`; 0: any free one, -1: none.
         metrics_interval_s: Seconds between the monitor's snapshots on `cascade.metrics`.
+        trace_ratio: Share of the flows, 0 to 1, that the monitor exports as traces, over OTLP to
+            OTEL_EXPORTER_OTLP_ENDPOINT; 0: none.
         paper: How the paper broker misbehaves, e.g. `partial=0.1,reject=0.05,slow_ms=200`; see
             `pipeline.gateway.fills.PaperBehaviour`.
         kafka: More librdkafka properties, e.g. for TLS and SASL; in the environment
@@ -202,6 +204,7 @@ class Settings(BaseSettings):
     metrics_host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=-1, le=65_400)] = 0
     metrics_interval_s: Seconds = 1.0
+    trace_ratio: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] = 0.0
     paper: str = ""
     kafka: dict[str, str | SecretStr] = Field(default_factory=dict, repr=False)
     credentials: Path | None = None

@@ -23,6 +23,7 @@ __all__ = ["Bus", "Monitor", "ReportCallback"]
 _logger = logging.getLogger(__name__)
 
 ReportCallback = Callable[[CascadePerformanceReport], None]
+EndsCallback = Callable[[Sequence[FlowEnd]], None]
 Look = Callable[[], Backlog]
 
 _OFFSETS_S = 1.0
@@ -92,6 +93,7 @@ class Monitor:
         self._report_interval_s = report_interval_s
         self._sampling_interval_s = sampling_interval_s
         self._report_callbacks: list[ReportCallback] = []
+        self._ends_callbacks: list[EndsCallback] = []
         self._subscription: _Subscription | None = None
         self._closing = threading.Event()
         self._threads = [
@@ -129,6 +131,10 @@ class Monitor:
         """Have `callback` called with each report, on the reports' thread."""
         self._report_callbacks.append(callback)
 
+    def add_ends_callback(self, callback: EndsCallback) -> None:
+        """Have `callback` called with ends of flows as they come, on their reader's thread."""
+        self._ends_callbacks.append(callback)
+
     def sample(self) -> None:
         """Take a sample now."""
         host = self._read_host()
@@ -156,6 +162,8 @@ class Monitor:
         with self.lock:
             for end in ends:
                 self.core.take_end(end, now_us)
+        for callback in self._ends_callbacks:
+            callback(ends)
 
     def _take_message(self, received: Any) -> None:
         if isinstance(received.packet, CoordinationMessage):

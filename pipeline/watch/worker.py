@@ -37,6 +37,7 @@ from pipeline.watch.scaling import (
     partitions_of_stages,
 )
 from pipeline.watch.source import KafkaFlows
+from pipeline.watch.tracing.live import LiveTracing
 from pipeline.watch.uptime import Uptime
 from pipeline.watch.view import MonitorView, view_of
 
@@ -104,6 +105,9 @@ class MonitorWorker:
         self._advisor = ScalingAdvisor(self.history.points, partitions_of_stages())
         self._advice: tuple[ScalingAdvice, ...] = ()
         self._uptime = Uptime()
+        self._tracing = LiveTracing.of(settings, self._bus.connect, self._clock)
+        if self._tracing is not None:
+            self.monitor.add_ends_callback(self._tracing.take_ends)
         self._view: MonitorView | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="monitor-snapshots", daemon=True)
@@ -112,6 +116,8 @@ class MonitorWorker:
         """Begin, without waiting for anything."""
         self._reader.start()
         self._alerts.start()
+        if self._tracing is not None:
+            self._tracing.start()
         self._thread.start()
 
     def close(self) -> None:
@@ -122,12 +128,16 @@ class MonitorWorker:
         self._alerts.close()
         self._reader.close()
         self.monitor.close()
+        if self._tracing is not None:
+            self._tracing.close()
         self._control.close()
         self._bus.close()
 
     def collect(self) -> Iterable[Metric]:
         """Return what Prometheus is told, as of the last snapshot."""
         yield from families(self._view)
+        if self._tracing is not None:
+            yield from self._tracing.collect()
         yield gauge(
             RECOMMENDED,
             "Workers that a stage should have, at most as many as it has partitions.",
@@ -163,6 +173,8 @@ class MonitorWorker:
         self.monitor.start()
         while not self._closing.wait(self._settings.metrics_interval_s):
             try:
+                if self._tracing is not None:
+                    self._tracing.sweep()
                 self._write_down()
             except PipelineError as error:
                 _logger.debug("snapshot not written: %s", error)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pipeline.bench.replay import orders_of_wired_gateway, replays, submissions
 from pipeline.cli import main
@@ -24,8 +26,11 @@ from pipeline.replay.run import Replay, ReplayOptions
 from pipeline.replay.sandbox import HEADER_PREFIX
 from pipeline.replay.selection import STAGE_LOGS, Bounds, Selection, of_topic
 from pipeline.settings import Settings
+from pipeline.watch.tracing.live import SPANS
+from pipeline.watch.worker import MonitorWorker
 from tests.cluster import cluster, variables
 from tests.kafka_workers import market_data, read_topic, send, wait_until
+from tests.otlp import Collector, collector
 
 __all__ = ["cluster"]
 
@@ -49,8 +54,7 @@ def running(cluster: Settings) -> Iterator[Settings]:
 def _filled_or_sent_more(settings: Settings) -> bool:
     if _filled(settings):
         return True
-    _publish(rate=40, seconds=3)
-    return False
+    return _sent_more()
 
 
 def _publish(rate: int, seconds: int) -> None:
@@ -119,6 +123,71 @@ def test_a_flow_that_never_was_is_an_error(running: Settings) -> None:
     found = _flow(flow_id("market", "NONE", 1), "--symbol", "NONE")
     assert found.exit_code == 1
     assert "in the partition of NONE" in found.output
+
+
+def test_the_monitor_exports_each_flow_as_a_trace_and_a_replay_links_to_it(
+    running: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collector sees all hops of a filled flow, as `cascade trace` tells of them."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+    traced = running.model_copy(update={"trace_ratio": 1.0})
+    with collector() as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.endpoint)
+        with closing(MonitorWorker(traced)) as monitor:
+            monitor.start()
+            wait_until(lambda: monitor._source.connected, "the monitor to read along")
+            wait_until(lambda: _order(received) or _sent_more(), "a filled flow's trace")
+            wait_until(lambda: _fates(monitor)["exported"] >= len(received.spans()), "the count")
+        assert (0.0, 0.0) == (_fates(monitor)["failed"], _fates(monitor)["dropped"])
+        order = _order(received)
+        assert order is not None
+        live = received.trace(order.trace_id.hex())
+        root = next(each for each in live if each.name == "flow")
+        assert {"flow", "order", *(f"process {each}" for each in STAGES)} == {
+            each.name for each in live
+        }
+        (flow,) = (
+            each.value.string_value for each in root.attributes if each.key == "cascade.flow_id"
+        )
+        told = json.loads(_trace(flow, "--json").stdout)
+        assert {
+            (each["span_id"], each["parent_id"], each["start_us"], each["end_us"]) for each in told
+        } == {
+            (each.span_id.hex(), each.parent_span_id.hex(), each.start_time_unix_nano // 1000,
+             each.end_time_unix_nano // 1000)
+            for each in live
+        }  # fmt: skip
+
+        _trace(flow, "--replay", _replayed("--flow", flow)["replay_id"])
+        (replay,) = (each for each in received.spans() if each.name == "replay")
+    assert root.trace_id != replay.trace_id
+    assert [(root.trace_id, root.span_id)] == [
+        (each.trace_id, each.span_id) for each in replay.links
+    ]
+
+
+def _trace(*arguments: str) -> Result:
+    done = CliRunner().invoke(main, ["trace", *arguments])
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def _order(received: Collector) -> Span | None:
+    return next((each for each in received.spans() if each.name == "order"), None)
+
+
+def _sent_more() -> bool:
+    _publish(rate=40, seconds=2)
+    return False
+
+
+def _fates(monitor: MonitorWorker) -> dict[str, float]:
+    return {
+        sample.labels["fate"]: sample.value
+        for family in monitor.collect()
+        for sample in family.samples
+        if sample.name == SPANS
+    }
 
 
 # -- replay ----------------------------------------------------------------------------------------

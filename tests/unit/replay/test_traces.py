@@ -1,12 +1,6 @@
 """A flow as a trace, and its replay as one that links to it."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pipeline.errors import ConfigurationError
@@ -14,6 +8,7 @@ from pipeline.packets.codec import encode
 from pipeline.packets.models import ExecutionPlan, SandboxRecord
 from pipeline.replay.flow import Flow
 from pipeline.replay.traces import export, replay_trace, trace_of
+from tests.otlp import collector
 from tests.unit.gateway.factories import ACCEPTED_AT, FLOW
 from tests.unit.replay.flows import traded_flow
 
@@ -96,47 +91,19 @@ def test_opentelemetry_gets_ids_parents_links_and_times(flow: Flow) -> None:
     assert root.context.trace_id == link.context.trace_id
 
 
-@contextmanager
-def collector(status: int) -> Iterator[tuple[str, list[bytes]]]:
-    """Take OTLP over HTTP on loopback; yield the endpoint and what comes in."""
-    bodies: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", bodies
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(30)
-
-
 def test_a_collector_gets_the_trace_over_otlp(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the endpoint that OpenTelemetry's own variable names."""
-    with collector(200) as (endpoint, bodies):
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+    with collector() as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.endpoint)
         export(trace_of(flow))
 
-    request = ExportTraceServiceRequest.FromString(bodies[0])
-    (resource,) = request.resource_spans
-    names = [span.name for scope in resource.scope_spans for span in scope.spans]
+    names = [each.name for each in received.spans()]
     assert ["flow", "process risk", "process execution", "order"] == names
 
 
 def test_a_collector_that_refuses_is_an_error(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody believes that what was refused has arrived."""
-    with collector(400) as (endpoint, _):
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    with collector(400) as received:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.endpoint)
         with pytest.raises(ConfigurationError, match="Expected the collector"):
             export(trace_of(flow))
