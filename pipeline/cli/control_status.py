@@ -1,16 +1,20 @@
 """`cascade control status`: what is in force, and what lifts it."""
 
+import time
 from typing import Any
 
 import click
 
+from pipeline.audit.reading import newest_progress
 from pipeline.cli.connection import connected_settings
 from pipeline.cli.control_giving import say
+from pipeline.control.audit_guard import behind
 from pipeline.control.fences import Fence
 from pipeline.control.latch import Latch, Latched
 from pipeline.control.log import fold
 from pipeline.control.state import TradingStateMachine, strictest
 from pipeline.control.trips import Trip
+from pipeline.settings import Settings
 
 __all__ = ["status"]
 
@@ -29,10 +33,18 @@ def status(as_json: bool) -> None:
         state = strictest(state, latched.trading_state)
         reason = reason or f"latched on this machine: {latched.reason}"
     signed = settings.keys is not None
+    audit = _audit(settings)
     lines = [f"{state} at epoch {machine.epoch}" + (f": {reason}" if reason else "")]
     say(
         as_json,
-        "\n".join([*lines, *_ways_out(machine, latched, held=held), *_forgeries(machine, signed)]),
+        "\n".join(
+            [
+                *lines,
+                *_ways_out(machine, latched, held=held),
+                *_without_audit(audit),
+                *_forgeries(machine, signed),
+            ]
+        ),
         trading_state=state.value,
         epoch=machine.epoch,
         halt_epoch=machine.halt_epoch,
@@ -49,7 +61,34 @@ def status(as_json: bool) -> None:
             "author": latched.author,
             "holds": held,
         },
+        audit=audit,
     )
+
+
+def _audit(settings: Settings) -> dict[str, Any] | None:
+    """Return how far the auditor is behind; None where nobody minds."""
+    if settings.audit_max_lag_s <= 0.0:
+        return None
+    word = newest_progress(settings)
+    behind_s = None if word is None else behind(word, time.time_ns() // 1000)
+    return {
+        "max_lag_s": settings.audit_max_lag_s,
+        "behind_s": behind_s,
+        "halts": behind_s is None or behind_s >= settings.audit_max_lag_s,
+    }
+
+
+def _without_audit(audit: dict[str, Any] | None) -> list[str]:
+    if audit is None or not audit["halts"]:
+        return []
+    behind_s, most_s = audit["behind_s"], audit["max_lag_s"]
+    said = "has not said a word" if behind_s is None else f"is {behind_s:.1f} s behind, or silent"
+    return [
+        (
+            f"execution and gateway are HALTED: the auditor {said}, {most_s:g} s allowed"
+            " (CASCADE_AUDIT_MAX_LAG_S); they go on by themselves once it has caught up"
+        )
+    ]
 
 
 def _forgeries(machine: TradingStateMachine, signed: bool) -> list[str]:

@@ -19,7 +19,7 @@ from pipeline.packets.codec import decode_as
 from pipeline.packets.events import AuditProgress
 from pipeline.settings import Settings
 
-__all__ = ["TOPIC", "AuditGuard"]
+__all__ = ["TOPIC", "AuditGuard", "behind"]
 
 _logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class AuditGuard:
         self._monotonic = monotonic
         self._now_us = now_us
         self._until_s = float("-inf")
+        self._said = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="audit-guard", daemon=True)
 
@@ -74,13 +75,8 @@ class AuditGuard:
         return f"the auditor is more than {self._limit_s:g} s behind, or silent"
 
     def take(self, progress: AuditProgress) -> None:
-        """Take a word of the auditor.
-
-        Its own figure is trusted where the clocks of two machines differ, the age by the own clock
-        where a word was long on its way: whichever is worse counts.
-        """
-        age_s = (self._now_us() - progress.audited_until) / 1e6
-        behind_s = max(progress.lag_s, age_s)
+        """Take a word of the auditor."""
+        behind_s = behind(progress, self._now_us())
         self._until_s = max(self._until_s, self._monotonic() + self._limit_s - behind_s)
 
     def _run(self) -> None:
@@ -108,14 +104,32 @@ class AuditGuard:
             consumer.assign([TopicPartition(self._settings.topic(TOPIC), 0, OFFSET_END)])
             while not self._stopping.is_set():
                 message = consumer.poll(_POLL_S)
-                if message is None or message.error() is not None:
-                    continue
-                try:
-                    self.take(decode_as(message.value(), AuditProgress))
-                except PoisonError as error:
-                    _logger.warning("progress of the auditor not read: %s", error)
+                if message is not None and message.error() is None:
+                    try:
+                        self.take(decode_as(message.value(), AuditProgress))
+                    except PoisonError as error:
+                        _logger.warning("progress of the auditor not read: %s", error)
+                self._tell_of_change()
         finally:
             consumer.close()
+
+    def _tell_of_change(self) -> None:
+        refusal = self.refusal()
+        if bool(refusal) != bool(self._said):
+            if refusal:
+                _logger.warning("halts_without_audit why=%s", refusal)
+            else:
+                _logger.warning("goes_on_with_audit")
+        self._said = refusal
+
+
+def behind(progress: AuditProgress, now_us: int) -> float:
+    """Return how far the auditor is behind by its last word, seconds.
+
+    Its own figure is trusted where the clocks of two machines differ, the age by the own clock
+    where a word was long on its way: whichever is worse counts.
+    """
+    return max(progress.lag_s, (now_us - progress.audited_until) / 1e6)
 
 
 def _noted(error: KafkaError) -> None:

@@ -80,8 +80,8 @@ class ControlHistory:
     def seen_by(self, journal: Journal) -> ControlView:
         """Return what was in force for whoever wrote a record.
 
-        Its worker may have held trading halted on its own: by its latch, or because it had lost
-        sight of the control log.
+        Its worker may have held trading halted on its own: by its latch, because it had lost
+        sight of the control log, or because the auditor was silent or behind.
 
         Raises:
             PositionLost: If the record names an epoch at which no command counted.
@@ -90,7 +90,10 @@ class ControlHistory:
         if not journal.halted or view.trading_state is TradingState.HALTED:
             return view
         if (known := self._self_halted.get(view.epoch)) is None:
-            reason = "halted by the worker itself: its latch, or no sight of the control log"
+            reason = (
+                "halted by the worker itself: its latch, no sight of the control log, or an auditor"
+                " that is silent or behind"
+            )
             known = replace(view, trading_state=TradingState.HALTED, current=False, reason=reason)
             self._self_halted[view.epoch] = known
         return known
