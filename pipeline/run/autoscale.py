@@ -1,15 +1,15 @@
 """`cascade run --autoscale`: local workers added and ended as the monitor recommends.
 
 The monitor counts the workers of all machines, so only one supervisor of a namespace should scale.
-After a change of a stage nothing more is changed there for `PAUSE_S`: the group rebalances, the new
-worker takes over, and only then do figures say whether that was enough.
+After a change of a stage nothing more is changed there for `ScalingSettings.pause`, and until as
+many workers send heartbeats as there should be then, or four times as long: the group rebalances,
+the new worker takes over, and only then do figures say whether that was enough.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from pipeline.errors import PipelineError, UsageError
 from pipeline.events import EventBus, Received
@@ -21,13 +21,12 @@ from pipeline.watch.catalogue import spelled
 from pipeline.watch.history import TOPIC, figures_of_snapshot
 from pipeline.watch.scaling import RECOMMENDED
 
-__all__ = ["PAUSE_S", "Autoscaler", "local_target"]
+__all__ = ["Autoscaler", "local_target"]
 
 _logger = logging.getLogger(__name__)
 
-PAUSE_S: Final = 30.0
-
 _AGAIN_S = 1.0
+_PATIENCE = 4
 
 
 def local_target(local: int, live: int, recommended: int) -> int:
@@ -35,10 +34,11 @@ def local_target(local: int, live: int, recommended: int) -> int:
 
     Args:
         local: How many do.
-        live: How many do on all machines, as their heartbeats tell.
+        live: How many do on all machines, as their heartbeats tell; those that run here count
+            before their first one.
         recommended: How many should on all machines.
     """
-    return max(1, local + recommended - live)
+    return max(1, local + recommended - max(live, local))
 
 
 class Autoscaler:
@@ -61,6 +61,7 @@ class Autoscaler:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._pause_s = settings.scaling.pause
         self._supervisor = supervisor
         self._stages = [each for each in stages if each in ROUTES]
         self._say = say
@@ -68,6 +69,7 @@ class Autoscaler:
         self._bus = EventBus(settings=settings)
         began_s = monotonic()
         self._changed_s = dict.fromkeys(self._stages, began_s)
+        self._awaited: dict[str, int] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="autoscale", daemon=True)
 
@@ -88,9 +90,15 @@ class Autoscaler:
         for stage in self._stages:
             recommended = figures.get(spelled(RECOMMENDED, {"stage": stage}))
             live = figures.get(spelled("cascade_live_workers", {"system": stage}))
-            settled = self._monotonic() - self._changed_s[stage] >= PAUSE_S
-            if recommended is not None and live is not None and settled:
+            if recommended is not None and live is not None and self._settled(stage, int(live)):
                 self._scale(stage, int(live), int(recommended))
+
+    def _settled(self, stage: str, live: int) -> bool:
+        """Say whether a stage's last change has come to its end."""
+        if self._awaited.get(stage) == live:
+            del self._awaited[stage]
+        pauses = _PATIENCE if stage in self._awaited else 1
+        return self._monotonic() - self._changed_s[stage] >= pauses * self._pause_s
 
     def _scale(self, stage: str, live: int, recommended: int) -> None:
         local = sum(stage in each.stages for each in self._supervisor.workers())
@@ -98,6 +106,7 @@ class Autoscaler:
         if target == local:
             return
         self._changed_s[stage] = self._monotonic()
+        self._awaited[stage] = live + target - local
         try:
             started, ended = self._supervisor.scale(stage, target)
         except UsageError as error:

@@ -6,6 +6,7 @@ doubles with each time up to 5 s, and starts anew after 30 s of life.
 """
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -30,6 +31,8 @@ _LOOK_S = 0.02
 # A standby joins its group before the worker that it replaces leaves: importing takes that long.
 _STANDBY_S = 2.0
 _RETIRE_S = 2.0
+# Less than a group waits for a member that hangs, or its partitions would stand still for longer.
+_SCALED_AWAY_S = 5.0
 
 
 class EventKind(StrEnum):
@@ -96,6 +99,7 @@ class _Worker:
     exits: int = 0
     asked: bool = False
     retired: bool = False
+    end_by_s: float = math.inf
     exit_codes: list[int] = field(default_factory=list)
 
 
@@ -233,8 +237,8 @@ class Supervisor:
     def scale(self, stage: str, count: int) -> tuple[list[str], list[str]]:
         """Have a stage run on so many workers; return the names of those (started, ended).
 
-        The group shares the partitions out anew. The youngest end first, by SIGTERM; nothing is
-        waited for.
+        The group shares the partitions out anew. The youngest end first, by SIGTERM, and
+        where that does not end one by SIGKILL; nothing is waited for.
 
         Raises:
             UsageError: If there is no worker of that stage, or they run other stages too, or none
@@ -250,6 +254,7 @@ class Supervisor:
             added = [self._another(chosen[0].spec) for _ in range(count - len(chosen))]
             for worker in chosen[count:]:
                 worker.retired = worker.asked = True
+                worker.end_by_s = self._monotonic() + _SCALED_AWAY_S
                 if worker.process is not None:
                     _signal(worker.process, signal.SIGTERM)
         return [each.spec.name for each in added], [each.spec.name for each in chosen[count:]]
@@ -320,7 +325,8 @@ class Supervisor:
             if self._monotonic() >= worker.start_at_s and not worker.retired:
                 self._start(worker)
         elif (ended := self._reap(worker)) is None:
-            return
+            if self._monotonic() >= worker.end_by_s:
+                _signal(worker.process, signal.SIGKILL)
         elif worker.retired:
             self._on_event(_event(worker, EventKind.STOPPED, *ended))
         else:

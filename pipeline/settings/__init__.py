@@ -15,6 +15,7 @@ from pipeline.settings.components import (
     EmergencyContact,
     EmergencySettings,
     PerformanceSettings,
+    ScalingSettings,
     ValidationSettings,
 )
 from pipeline.settings.flags import flags_in_force, parse_flags
@@ -37,6 +38,7 @@ __all__ = [
     "EmergencyContact",
     "EmergencySettings",
     "PerformanceSettings",
+    "ScalingSettings",
     "SettingName",
     "Settings",
     "StageSettings",

@@ -19,6 +19,7 @@ __all__ = [
     "EmergencyContact",
     "EmergencySettings",
     "PerformanceSettings",
+    "ScalingSettings",
     "ValidationSettings",
 ]
 
@@ -167,6 +168,23 @@ class DetectionSettings(Section):
     usage_warning: Ratio = 0.9
     usage_critical: Ratio = 0.95
     worker_memory_mb: Positive = 2000.0
+
+
+class ScalingSettings(Section):
+    """When more or fewer workers of a stage are recommended, and how often that is acted on.
+
+    Attributes:
+        target: Share of the time in which a worker should be busy.
+        up: Seconds for which more must have been wanted before more are recommended.
+        down: Seconds for which fewer must have been wanted: each change makes a group rebalance.
+        pause: Seconds after a change of a stage in which `cascade run --autoscale` changes nothing
+            more there.
+    """
+
+    target: Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)] = 0.7
+    up: Seconds = 10.0
+    down: Seconds = 120.0
+    pause: Seconds = 30.0
 
 
 class DashboardSettings(Section):

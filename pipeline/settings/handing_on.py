@@ -13,7 +13,9 @@ __all__ = ["nested_variables", "without_nested", "without_secrets"]
 
 
 def nested_variables(settings: Settings) -> dict[str, str]:
-    """Return the variables that set limits as they are here: stages, components, detection, alerts.
+    """Return the variables that set limits as they are here.
+
+    They are those of stages, components, detection, scaling and alerts.
 
     Emergency contacts and channels of alerts are left out, since they may hold secrets: the worker
     finds them where this process found them.
@@ -26,8 +28,9 @@ def nested_variables(settings: Settings) -> dict[str, str]:
     for stage, limits in settings.stages.model_dump(exclude_none=True).items():
         for key, value in limits.items():
             variables[f"{PREFIX}STAGES__{stage}__{key}".upper()] = str(value)
-    for key, value in settings.detection.model_dump().items():
-        variables[f"{PREFIX}DETECTION__{key}".upper()] = str(value)
+    for name in ("detection", "scaling"):
+        for key, value in getattr(settings, name).model_dump().items():
+            variables[f"{PREFIX}{name}__{key}".upper()] = str(value)
     for key, value in settings.alerts.model_dump(mode="json", exclude={"channels"}).items():
         text = str(value) if isinstance(value, float) else json.dumps(value)
         variables[f"{PREFIX}ALERTS__{key}".upper()] = text

@@ -23,6 +23,7 @@ from pipeline.settings.components import (
     DetectionSettings,
     EmergencySettings,
     PerformanceSettings,
+    ScalingSettings,
     ValidationSettings,
 )
 from pipeline.settings.flags import from_flags
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
         emergency: Emergency protocols.
         detection: When the emergency worker declares an emergency.
         alerts: When the monitor worker raises alerts, and who is told.
+        scaling: How many workers of a stage are recommended.
         dashboard: The dashboard's web server.
         backoff_base_ms: First pause before a retry; doubles each time.
         breaker_failures: Failures in a row that open a policy's breaker.
@@ -169,6 +171,7 @@ class Settings(BaseSettings):
     emergency: EmergencySettings = EmergencySettings()
     detection: DetectionSettings = DetectionSettings()
     alerts: AlertSettings = AlertSettings()
+    scaling: ScalingSettings = ScalingSettings()
     dashboard: DashboardSettings = DashboardSettings()
     backoff_base_ms: Milliseconds = 1
     breaker_failures: Annotated[int, Field(ge=1)] = 5

@@ -1,16 +1,21 @@
 """How many workers each stage should have; pure, but for reading `topics.yaml`.
 
-As Kubernetes' horizontal autoscaler has it: as many as would be busy `TARGET` of the time,
+As Kubernetes' horizontal autoscaler has it: as many as would be busy for the target share of the
+time,
 
-    ceil(workers * busy / TARGET * growth)
+    ceil(workers * busy / target * growth)
 
-where busy is the share of the time in which the stage's busiest worker decided, or of a core that
-it used, whichever is more, and growth is by how much the offered load is going to rise within a
-minute, where its trend is significant; at most twofold. A stage that falls behind gets one worker
-more than it has. Never more than partitions, for a worker without one stands by, and never none.
+where busy is the share of the time in which a worker of the stage decided, or of a core that the
+busiest one used, whichever is more, and growth is by how much the offered load is going to rise
+within a minute, where its trend is significant; at most twofold. A stage that falls behind gets one
+worker more than it has. Never more than partitions, for a worker without one stands by, and never
+none.
 
-More workers are recommended once that has held for `UP_S`, fewer once it has held for `DOWN_S`:
-each change makes a group rebalance, and while it does the stage stands still.
+What is measured is the share u of the time in which any worker of a stage decided. Of n workers
+that decide independently of one another, each then does for 1 - (1 - u)^(1/n) of it.
+
+More workers are recommended once that has held for a while, fewer once it has held for longer
+(`ScalingSettings`): each change makes a group rebalance, and while it does the stage stands still.
 """
 
 import math
@@ -23,21 +28,16 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from pipeline.resources import resource
+from pipeline.settings import ScalingSettings
 from pipeline.stages.routes import ROUTES
 from pipeline.watch.catalogue import spelled
 from pipeline.watch.trends import TrendDirection, trend_of
 from pipeline.yaml_file import load_mapping
 
-__all__ = ["RECOMMENDED", "TARGET", "ScalingAdvice", "ScalingAdvisor", "partitions_of_stages"]
+__all__ = ["RECOMMENDED", "ScalingAdvice", "ScalingAdvisor", "partitions_of_stages"]
 
 RECOMMENDED: Final = "cascade_recommended_workers"
 """Gauge of the recommendation, by stage."""
-
-TARGET: Final = 0.7
-"""Share of the time in which a worker should be busy."""
-
-UP_S: Final = 10.0
-DOWN_S: Final = 120.0
 
 _SECOND_US = 1_000_000
 _LOOK_BACK_S = 60.0
@@ -91,11 +91,18 @@ class ScalingAdvisor:
     Args:
         points: The history.
         partitions: How many partitions the workers of each stage share.
+        limits: Target, and for how long something must hold.
     """
 
-    def __init__(self, points: Points, partitions: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        points: Points,
+        partitions: Mapping[str, int],
+        limits: ScalingSettings | None = None,
+    ) -> None:
         self._points = points
         self._partitions = partitions
+        self._limits = limits or ScalingSettings()
         self._standing: dict[str, _Standing] = {}
 
     def advise(self, figures: Mapping[str, float], now_us: int) -> tuple[ScalingAdvice, ...]:
@@ -131,11 +138,12 @@ class ScalingAdvisor:
     def _wanted(
         self, stage: str, workers: int, figures: Mapping[str, float], growth: float, now_us: int
     ) -> tuple[int, str]:
+        any_busy = figures.get(spelled("cascade_stage_utilisation_ratio", {"stage": stage}), 0.0)
         busy = max(
-            figures.get(spelled("cascade_stage_utilisation_ratio", {"stage": stage}), 0.0),
+            1.0 - (1.0 - min(1.0, any_busy)) ** (1.0 / workers),
             figures.get(spelled("cascade_worker_cpu_ratio", {"system": stage}), 0.0),
         )
-        wanted = max(1, math.ceil(round(workers * busy * growth / TARGET, 6)))
+        wanted = max(1, math.ceil(round(workers * busy * growth / self._limits.target, 6)))
         reason = f"busy {busy:.0%} of the time"
         if growth > 1.0:
             reason += f", and {growth - 1.0:.0%} more load is coming"
@@ -160,7 +168,8 @@ class ScalingAdvisor:
         ):
             known.since_us = now_us
         known.wanted = wanted
-        patience_s = UP_S if wanted > known.recommended else DOWN_S
+        limits = self._limits
+        patience_s = limits.up if wanted > known.recommended else limits.down
         if now_us - known.since_us >= patience_s * _SECOND_US:
             known.recommended, known.since_us = wanted, now_us
         return known.recommended

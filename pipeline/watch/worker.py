@@ -102,7 +102,9 @@ class MonitorWorker:
             settings, self._bus,
             acting=lambda: self._source.assigned, history=self.history, clock=self._clock,
         )  # fmt: skip
-        self._advisor = ScalingAdvisor(self.history.points, partitions_of_stages())
+        self._advisor = ScalingAdvisor(
+            self.history.points, partitions_of_stages(), settings.scaling
+        )
         self._advice: tuple[ScalingAdvice, ...] = ()
         self._uptime = Uptime()
         self._tracing = LiveTracing.of(settings, self._bus.connect, self._clock)

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.settings import ScalingSettings
 from pipeline.stages.routes import ROUTES
-from pipeline.watch.scaling import DOWN_S, UP_S, ScalingAdvisor, partitions_of_stages
+from pipeline.watch.scaling import ScalingAdvisor, partitions_of_stages
 
 _SECOND_US = 1_000_000
 _NOW_US = 1_700_000_000 * _SECOND_US
 _MOST = {"strategic": 4, "risk": 1}
 _OFFERED = "cascade_offered_packets_per_second"
+UP_S, DOWN_S = ScalingSettings().up, ScalingSettings().down
 
 
 class _History:
@@ -47,12 +49,20 @@ def _after(
 
 @pytest.mark.parametrize(
     ("workers", "busy", "expected"),
-    [(1, 0.7, 1), (1, 0.71, 2), (2, 0.9, 3), (2, 0.7, 2), (4, 1.0, 4)],
+    [(1, 0.7, 1), (1, 0.71, 2), (2, 0.8, 2), (2, 0.95, 3), (2, 0.5, 1), (4, 1.0, 4)],
 )
 def test_as_many_as_would_be_busy_for_the_target(workers: int, busy: float, expected: int) -> None:
-    """Never more than there are partitions."""
+    """Of two that are busy in turn 80 % of the time, each is for 55 %; never above partitions."""
     advisor = ScalingAdvisor(_History().points, _MOST)
-    assert expected == _after(advisor, _figures("strategic", workers, busy), UP_S)[0]
+    assert expected == _after(advisor, _figures("strategic", workers, busy), DOWN_S)[0]
+
+
+def test_target_and_patience_are_settings() -> None:
+    """Half the target doubles the workers, and is recommended at once where it need not hold."""
+    limits = ScalingSettings(target=0.35, up=0.001, down=0.001)
+    advisor = ScalingAdvisor(_History().points, _MOST, limits)
+    assert 2 == _after(advisor, _figures("strategic", 1, 0.7), 1)[0]
+    assert 1 == _after(advisor, _figures("strategic", 2, 0.1), 2)[0]
 
 
 def test_more_is_recommended_only_once_it_has_held() -> None:
