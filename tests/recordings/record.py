@@ -1,12 +1,14 @@
 """Records what the monitor measures while the pipeline runs: `python -m tests.recordings.record`.
 
-    python -m tests.recordings.record NAME [isolate=STAGE] RATE:SECONDS [RATE:SECONDS ...]
+    python -m tests.recordings.record NAME [OPTION ...] RATE:SECONDS[:POISON] ...
 
 runs the four stages, the gateway and the monitor worker on the broker of CASCADE_BROKER, offers so
-many packets a second for so long, step by step; a stage that is named is isolated when the second
-step begins, so that its backlog grows from then on. It writes `NAME.csv.gz` and `NAME.json` beside
-this file: a row for each snapshot on `cascade.metrics`, a column for each series, empty where it
-was not measured.
+many packets a second for so long, a share of them spoilt, step by step. Options, from the second
+step on: `isolate=STAGE` isolates a stage, so that its backlog grows; `leak=MEBIBYTES` takes so much
+memory each second; `timeout=MS` is the time that packets have, in all steps.
+
+It writes `NAME.csv.gz` and `NAME.json` beside this file: a row for each snapshot on
+`cascade.metrics`, a column for each series, empty where it was not measured.
 """
 
 import csv
@@ -16,10 +18,12 @@ import json
 import os
 import sys
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ from numpy.typing import NDArray
 from pipeline.clock import WallClock
 from pipeline.control.writer import ControlWriter, new_command
 from pipeline.events import EventBus, Received
-from pipeline.market import Publisher, open_feed
+from pipeline.market import FaultPlan, Publisher, open_feed
 from pipeline.packets.events import ControlKind, MetricsSnapshot
 from pipeline.run import worker_specs
 from pipeline.run.session import LocalRun
@@ -58,6 +62,18 @@ _OWNED_S = 120.0
 _WARM_S = 15.0
 _DRAIN_S = 3.0
 _TIMEOUT_MS = 3000
+_MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    rate_per_s: float
+    seconds: float
+    poison: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> "_Step":
+        return cls(*map(float, text.split(":")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +106,29 @@ def load(name: str) -> Recording:
 def main(arguments: Sequence[str]) -> int:
     """Record; return the exit code."""
     name, *texts = arguments
-    isolated = ""
-    if texts[0].startswith("isolate="):
-        isolated = texts.pop(0).removeprefix("isolate=")
-    steps = [(float(rate), float(seconds)) for rate, seconds in (each.split(":") for each in texts)]
+    options = dict(each.split("=") for each in texts if "=" in each)
+    steps = [_Step.parse(each) for each in texts if "=" not in each]
+    timeout_ms = int(options.get("timeout", _TIMEOUT_MS))
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings(
             namespace=f"recording-{uuid.uuid4().hex[:8]}",
             home=Path(folder),
             log_level="WARNING",
-            cascade_timeout_ms=_TIMEOUT_MS,
+            cascade_timeout_ms=timeout_ms,
         )
         prepare(settings)
-        snapshots = _run(settings, steps, isolated)
+        snapshots = _run(settings, steps, options)
     _write(name, snapshots)
     metadata = {
         "what": "snapshots of cascade.metrics, one a second, while the rate changed in steps",
         "made_by": f"python -m tests.recordings.record {' '.join(arguments)}",
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "isolated_from_second_step": isolated,
-        "steps": [{"rate_per_s": rate, "seconds": seconds} for rate, seconds in steps],
+        "isolated_from_second_step": options.get("isolate", ""),
+        "leaked_mib_per_s_from_second_step": float(options.get("leak", 0.0)),
+        "steps": [asdict(each) for each in steps],
         "cores": os.cpu_count(),
         "load_average": os.getloadavg()[1],
-        "cascade_timeout_ms": _TIMEOUT_MS,
+        "cascade_timeout_ms": timeout_ms,
         "rows": len(snapshots),
     }
     (FOLDER / f"{name}.json").write_text(json.dumps(metadata, indent=2) + "\n")
@@ -120,7 +136,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(
-    settings: Settings, steps: Sequence[tuple[float, float]], isolated: str
+    settings: Settings, steps: Sequence[_Step], options: Mapping[str, str]
 ) -> list[MetricsSnapshot]:
     """Run the cascade under load; return what was measured after it was warm."""
     snapshots: list[MetricsSnapshot] = []
@@ -134,14 +150,42 @@ def _run(
         run.wait_owned(_OWNED_S)
         bus.subscribe(TOPIC, take, start="earliest")
         publisher, feed = Publisher(settings), open_feed("sample", seed=1)
-        publisher.publish(feed, rate=steps[0][0], seconds=_WARM_S)
+
+        def publish(step: _Step) -> None:
+            faults = FaultPlan({"poison": step.poison} if step.poison else {})
+            publisher.publish(feed, rate=step.rate_per_s, seconds=step.seconds, faults=faults)
+
+        publish(_Step(steps[0].rate_per_s, _WARM_S))
         since_us = time.time_ns() // 1000
-        for number, (rate, seconds) in enumerate(steps):
-            if isolated and number == 1:
-                _isolate(settings, isolated)
-            publisher.publish(feed, rate=rate, seconds=seconds)
+        publish(steps[0])
+        if stage := options.get("isolate"):
+            _isolate(settings, stage)
+        with _leaking(float(options.get("leak", 0.0))):
+            for step in steps[1:]:
+                publish(step)
         time.sleep(_DRAIN_S)
     return [each for each in snapshots if each.time >= since_us]
+
+
+@contextmanager
+def _leaking(mebibytes_per_s: float) -> Iterator[None]:
+    """Take more memory each second, until the block ends."""
+    held: list[bytes] = []
+    ended = threading.Event()
+
+    def leak() -> None:
+        while not ended.wait(1.0):
+            held.append(os.urandom(_MEBIBYTE) * int(mebibytes_per_s))
+
+    thread = threading.Thread(target=leak, daemon=True)
+    if mebibytes_per_s:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if mebibytes_per_s:
+            thread.join()
 
 
 def _isolate(settings: Settings, stage: str) -> None:
