@@ -23,6 +23,7 @@ _STEP_S = 5
 _STEADY = ("steady-1", "steady-2", "steady-3")
 _MOST_FALSE_PER_HOUR = 1.0
 _OFFERED = "cascade_offered_packets_per_second"
+_LATENCY = 'cascade_end_to_end_latency_quantile_seconds{path="any",quantile="0.99"}'
 
 
 @dataclass(slots=True)
@@ -74,12 +75,15 @@ def _foreseen(
     [
         ("backlog-1", 'cascade_backlog_records{stage="tactical"}', 5000.0, 20.0),
         ("backlog-1", 'cascade_backlog_age_seconds{stage="tactical"}', 60.0, 10.0),
+        ("failing-1", "cascade_failure_ratio", 0.15, 10.0),
+        ("failing-1", "cascade_host_memory_ratio", 0.2, 20.0),
+        ("overload-1", _LATENCY, 2.5, 5.0),
         ("ramp-1", _OFFERED, 300.0, 10.0),
         ("ramp-2", _OFFERED, 400.0, 20.0),
     ],
 )
 def test_a_breach_is_foreseen(name: str, series: str, limit: float, least_lead_s: float) -> None:
-    """A backlog that grows, a load that rises: told of at least so long before the limit."""
+    """Lag, errors, memory, latency, load: told of at least so long before the limit."""
     recording = load(name)
     breach_s = float(recording.times_s[np.argmax(recording.series[series] >= limit)])
     metric, labels = read_series(series)
