@@ -21,8 +21,11 @@ from pipeline.packets.codec import encode
 from pipeline.packets.models import Envelope, Journal, MarketData, StrategicSignal
 from pipeline.packets.vocabulary import OutcomeKind, Priority, SuperpositionType
 
-__all__ = ["Kind", "PacketMaker", "Seen", "seen_of", "symbol_number"]
+__all__ = ["NORMAL", "URGENT", "Kind", "PacketMaker", "Seen", "seen_of", "symbol_number"]
 
+NORMAL = "SYN"
+URGENT = "URG"
+"""What the names of the symbols begin with, by the priority of their packets."""
 _SEED = 1
 _ERRORS = frozenset({OutcomeKind.EXPIRED, OutcomeKind.SHED, OutcomeKind.DEAD_LETTERED})
 
@@ -63,15 +66,16 @@ def symbol_number(symbol: str) -> int:
     return int(symbol[3:])
 
 
-def seen_of(packet: Struct, symbols: int) -> Seen | None:
+def seen_of(packet: Struct, symbols: int, prefix: str = NORMAL) -> Seen | None:
     """Return what a packet says; None for one that is not of the load.
 
     Args:
         packet: A record of the last hop.
         symbols: How many symbols the load has.
+        prefix: What their names begin with.
     """
     envelope: Envelope | None = getattr(packet, "envelope", None)
-    if envelope is None or not envelope.symbol.startswith("SYN"):
+    if envelope is None or not envelope.symbol.startswith(prefix):
         return None
     number = envelope.sequence * symbols + symbol_number(envelope.symbol)
     outcome = envelope.outcome
@@ -88,13 +92,22 @@ class PacketMaker:
         symbols: How many symbols.
         timeout_ms: From acceptance to deadline.
         account: Account.
+        priority: Of all packets; urgent ones are of symbols of their own.
     """
 
-    def __init__(self, kind: Kind, symbols: int, timeout_ms: int, account: str) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        symbols: int,
+        timeout_ms: int,
+        account: str,
+        priority: Priority = Priority.NORMAL,
+    ) -> None:
         self._kind = kind
         self._symbols = symbols
         self._timeout_us = timeout_ms * 1000
         self._account = account
+        self._priority = priority
         self._bars: Iterator[MarketBar] = iter(SyntheticFeed(symbols, seed=_SEED))
         self._number = 0
 
@@ -112,7 +125,10 @@ class PacketMaker:
         """
         sequence = self._number // self._symbols
         self._number += 1
-        envelope = self._envelope(market_bar.symbol, sequence, due_us, now_us)
+        symbol = market_bar.symbol
+        if self._priority is not Priority.NORMAL:
+            symbol = URGENT + symbol.removeprefix(NORMAL)
+        envelope = self._envelope(symbol, sequence, due_us, now_us)
         packet: Struct
         if self._kind is Kind.MARKET:
             packet = MarketData(envelope, market_bar.bar)
@@ -120,13 +136,13 @@ class PacketMaker:
             # A forwarded packet names its parent, too.
             envelope = msgspec.structs.replace(envelope, parent_id=envelope.flow_id)
             packet = StrategicSignal(_journal(self._number, now_us), envelope, market_bar.bar)
-        return market_bar.symbol.encode(), encode(packet)
+        return symbol.encode(), encode(packet)
 
     def _envelope(self, symbol: str, sequence: int, due_us: int, now_us: int) -> Envelope:
         flow = identity.flow_id(SOURCE, symbol, sequence)
         return Envelope(
             flow, identity.packet_id(flow, SOURCE), "", SuperpositionType.CONTEXT_UPDATE,
-            SOURCE, "strategic", symbol, self._account, sequence, Priority.NORMAL,
+            SOURCE, "strategic", symbol, self._account, sequence, self._priority,
             due_us, now_us, now_us + self._timeout_us, 0, 2, (),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 from confluent_kafka import Message, TopicPartition
 from numpy.typing import NDArray
 
-from pipeline.bench.packets import Seen, seen_of
+from pipeline.bench.packets import NORMAL, Seen, seen_of
 from pipeline.errors import BrokerUnavailable, PoisonError
 from pipeline.packets.codec import decode, is_marker, journal_head
 from pipeline.packets.runs import unrolled
@@ -116,14 +116,23 @@ class EndReader:
         partitions: Its partitions.
         symbols: How many symbols the load has.
         log: Whether it is an output log; then the reading rule decides what counts.
+        prefix: What the names of the load's symbols begin with.
     """
 
     def __init__(
-        self, settings: Settings, topic: str, partitions: int, symbols: int, *, log: bool
+        self,
+        settings: Settings,
+        topic: str,
+        partitions: int,
+        symbols: int,
+        *,
+        log: bool,
+        prefix: str = NORMAL,
     ) -> None:
         self._topic = settings.topic(topic)
         self._partitions = range(partitions)
         self._symbols = symbols
+        self._prefix = prefix
         self._readers = {each: LogReader() for each in self._partitions} if log else {}
         self._consumer = log_consumer(settings, "bench-reader", isolation_level="read_committed")
         self._positions = dict.fromkeys(self._partitions, 0)
@@ -182,7 +191,7 @@ class EndReader:
         except PoisonError:
             return
         for packet in packets:
-            if (seen := seen_of(packet, self._symbols)) is not None:
+            if (seen := seen_of(packet, self._symbols, self._prefix)) is not None:
                 size = len(value) // len(packets)
                 found.append(Arrival(seen, int(message.timestamp()[1]) * 1000, size))
 

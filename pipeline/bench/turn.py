@@ -30,7 +30,7 @@ from pipeline.run import Supervisor, bound, child_environment
 from pipeline.settings import Settings
 from pipeline.transport.clients import log_consumer, watermarks
 
-__all__ = ["Ground", "Turn"]
+__all__ = ["Ground", "LoadProcess", "Turn"]
 
 _POLL_S = 0.05
 _PROBES = 5
@@ -108,7 +108,7 @@ class Turn:
         ends = 1 if who.ours else ground.partitions
         self.reader = EndReader(self.settings, who.output, ends, ground.symbols, log=who.log)
         self._stack.callback(self.reader.close)
-        self._driver = self._stack.enter_context(_DriverProcess(self._load(), self.settings))
+        self._driver = self._stack.enter_context(LoadProcess(self._load(), self.settings))
         self.supervisor = Supervisor(
             who.workers(Site(self.settings, self.folder, ground.say)),
             environment=child_environment(self.settings, os.environ),
@@ -193,9 +193,17 @@ class Turn:
         self.begin(count, rate)
         return self.end(count, drain_s, what)
 
-    def begin(self, count: int, rate: float, then_count: int = 0, then_rate: float = 1.0) -> Task:
+    def begin(
+        self,
+        count: int,
+        rate: float,
+        then_count: int = 0,
+        then_rate: float = 1.0,
+        *,
+        made_ahead: bool = False,
+    ) -> Task:
         """Have packets sent from now on, see `Task`; return what is sent."""
-        task = Task(count, rate, then_count, then_rate)
+        task = Task(count, rate, then_count, then_rate, made_ahead)
         self._first = self.sent
         self._base = self.reader.end()
         self.sent += task.total
@@ -268,7 +276,7 @@ class Turn:
         return self.supervisor.restarts
 
 
-class _DriverProcess:
+class LoadProcess:
     """The load's process; see `pipeline.bench.driver`."""
 
     def __init__(self, load: Load, settings: Settings) -> None:

@@ -320,6 +320,32 @@ def overload_command(mode: str, capacity: float | None, factors: str, **given: A
     )
 
 
+@command.command("lanes")
+@_shared
+@click.option("--mode", type=_MODES, default="single", show_default=True)
+@click.option("--capacity", type=float, help="Packets a second; searched for where not given.")
+@click.option("--rate", type=float, default=50.0, show_default=True, help="Priority packets/s.")
+@click.option("--seconds", type=float, default=12.0, show_default=True, help="Of each phase.")
+def lanes_command(
+    mode: str, capacity: float | None, rate: float, seconds: float, **given: Any
+) -> None:
+    """Load the normal lane with 5 x capacity: p99 of the priority lane at most 2 x its idle value.
+
+    Idle means that nothing else is under way. Checks that nothing is lost, repeated or out of order
+    in either lane. Searches for the capacity with short probes, as with --quick.
+    """
+    from pipeline.bench.lanes import Lanes, lanes, lanes_table
+
+    found = Lanes()
+    _run(
+        "lanes",
+        {**given, "pace": given["pace"] or "quick"},
+        lambda lab: lanes(lab, mode, capacity, rate, seconds, found),
+        lambda: {"lanes": found.to_dict()},
+        lambda: lanes_table(found),
+    )
+
+
 @command.command("watch")
 @_shared
 @click.option("--mode", type=_MODES, default="paired", show_default=True)

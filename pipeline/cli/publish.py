@@ -23,8 +23,8 @@ from pipeline.cli.connection import connected_settings
 from pipeline.errors import BrokerUnavailable
 from pipeline.market import FaultPlan, Feed, Publisher, PublishReport, open_feed
 from pipeline.market.faults import FAULTS
-from pipeline.market.ingest import INGEST_TOPIC
 from pipeline.packets import codec
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.packets.models import MarketData
 from pipeline.registry import Registry, RegistryCodec
 from pipeline.settings import Settings

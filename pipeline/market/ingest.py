@@ -14,9 +14,8 @@ from pipeline.packets.models import Envelope, MarketData
 from pipeline.packets.vocabulary import Priority, SuperpositionType
 from pipeline.settings import Settings
 
-__all__ = ["INGEST_TOPIC", "SOURCE", "STALE_US", "IngestRecord", "RecordMaker"]
+__all__ = ["SOURCE", "STALE_US", "IngestRecord", "RecordMaker"]
 
-INGEST_TOPIC = "cascade.market"
 SOURCE = "market"
 STALE_US = 3_600_000_000
 """How far back a stale packet's times lie, microseconds: beyond any gate."""

@@ -8,7 +8,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.broker import probe
 from pipeline.errors import BrokerUnavailable, ConfigurationError
-from pipeline.market.ingest import INGEST_TOPIC, IngestRecord
+from pipeline.market.ingest import IngestRecord
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.settings import Settings
 
 __all__ = ["Delivered", "Delivery", "KafkaOutlet", "Outlet"]

@@ -15,10 +15,11 @@ from pipeline.clock import Clock, WallClock
 from pipeline.errors import UsageError
 from pipeline.market.faults import FaultPlan, Injector, ItemKind, SendItem
 from pipeline.market.feed import Feed, MarketBar
-from pipeline.market.ingest import INGEST_TOPIC, IngestRecord, RecordMaker
+from pipeline.market.ingest import IngestRecord, RecordMaker
 from pipeline.market.outlet import Delivered, Delivery, KafkaOutlet, Outlet
 from pipeline.market.schedule import Schedule, make_schedule
 from pipeline.packets import codec, identity
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.packets.models import MarketData
 from pipeline.settings import Settings
 

@@ -19,8 +19,8 @@ from msgspec import Struct
 
 from pipeline.control.state import ControlView
 from pipeline.errors import PoisonError, PositionLost, UsageError
-from pipeline.market.ingest import INGEST_TOPIC
 from pipeline.packets.codec import decode
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.packets.models import Envelope, Journal, OrderEvent, Outcome, PortfolioUpdate
 from pipeline.packets.vocabulary import FlowState, OrderEventKind, OutcomeKind
 from pipeline.replay.control_history import ControlHistory

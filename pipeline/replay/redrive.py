@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 
 from pipeline.clock import Clock
 from pipeline.errors import BrokerUnavailable, PoisonError, UsageError
-from pipeline.market.ingest import INGEST_TOPIC
 from pipeline.packets.codec import decode
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.replay.dead_letters import Coordinates, DeadRecord
 from pipeline.settings import Settings
 from pipeline.stages.dispositions import Disposition, DispositionKind

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import PoisonError, UsageError
-from pipeline.market.ingest import INGEST_TOPIC
 from pipeline.packets.codec import decode, journal_head
 from pipeline.packets.events import EmergencyEvent
 from pipeline.packets.identity import unreadable_flow_id
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.replay.flow import FlowFinder
 from pipeline.replay.reading import TopicReader
 from pipeline.stages.routes import ROUTES

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, cast
@@ -42,11 +43,12 @@ from pipeline.stages.fencing import FencedLogic
 from pipeline.stages.gate import ControlGate
 from pipeline.stages.overload import Throughput
 from pipeline.stages.plans import PlanSigner
-from pipeline.stages.progress import ProgressReader
+from pipeline.stages.progress import Follower, ProgressReader
 from pipeline.stages.routes import ROUTES
 from pipeline.stages.tally import StageFigures, WorkerFigures
 from pipeline.stages.versions import stage_versions, watch_of
 from pipeline.stages.yielding import yield_to_registered
+from pipeline.transport.credit import Credit
 from pipeline.transport.faust_consumer import RoundConsumer
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import LogSpec
@@ -58,6 +60,7 @@ __all__ = ["LogApp", "coordinate", "log_app", "serve", "stage_app"]
 _ALERTS = "cascade.alerts"
 _SWITCH_S = 0.001
 _WATCHING = "execution"
+_UNDER_WAY_US = 30_000
 
 
 class _NoWeb(BootStrategy):
@@ -143,10 +146,11 @@ def stage_app(
     app.host = make_host(settings, route.spec, viewed, WallClock())
     sheds = route.spec.first and settings.overload == "shed"
     throughput = Throughput() if sheds else None
+    credit = _credit(app) if route.spec.priority is not None and not sheds else None
     signer = _plan_signer(app, stage)
     engine = StageEngine(
         route, FencedLogic(viewed), app.host, app.control, settings, throughput=throughput,
-        signer=signer,
+        signer=signer, credit=credit,
     )  # fmt: skip
     app.breaker = engine.breaker
     figures = StageFigures(stage, app.host, app.control.view, engine.tally, engine.breaker)
@@ -162,7 +166,18 @@ def stage_app(
     coordinate(app)
     if throughput is not None:
         _follow_progress(app, stage, throughput)
+    if credit is not None:
+        _follow_progress(app, stage, credit, credit.needed)
     return app
+
+
+def _credit(app: LogApp) -> Credit:
+    """Return the credit by which the host holds its normal lane back."""
+    host = app.host
+    credit = Credit(host.clock.now_us, _UNDER_WAY_US)
+    host.room = credit.room
+    credit.freed = lambda: host.rounds.wake()  # noqa: PLW0108  # made when the host starts
+    return credit
 
 
 def _plan_signer(app: LogApp, stage: str) -> PlanSigner | None:
@@ -299,9 +314,11 @@ def coordinate(app: LogApp) -> None:
         await asyncio.to_thread(app.peer.stop)
 
 
-def _follow_progress(app: LogApp, stage: str, throughput: Throughput) -> None:
-    """Have the throughput told how far packets have come, while the app runs."""
-    reader = ProgressReader(app.cascade, stage, ROUTES["execution"].spec.log, throughput)
+def _follow_progress(
+    app: LogApp, stage: str, follower: Follower, needed: threading.Event | None = None
+) -> None:
+    """Have the follower told how far packets have come, while the app runs."""
+    reader = ProgressReader(app.cascade, stage, ROUTES["execution"].spec.log, follower, needed)
 
     @app.task
     async def _read(*_: Any) -> None:

@@ -38,6 +38,7 @@ from pipeline.stages.records import RecordWriter
 from pipeline.stages.routes import Route
 from pipeline.stages.shedding import runs, shed, stretches
 from pipeline.stages.tally import Tally
+from pipeline.transport.credit import Credit
 from pipeline.transport.host import LogHost
 from pipeline.transport.journal import Ownership
 from pipeline.transport.log import RoundCursor
@@ -81,6 +82,7 @@ class StageEngine:
         jitter: Randomness of the pauses between retries.
         throughput: What the pipeline carries; where there is one, this stage sheds by it.
         signer: Signs the order plans among the records; None where nothing is signed.
+        credit: Is told what went on; None where nothing is held back.
 
     Attributes:
         breaker: Of the stage's policy.
@@ -97,6 +99,7 @@ class StageEngine:
         jitter: random.Random | None = None,
         throughput: Throughput | None = None,
         signer: PlanSigner | None = None,
+        credit: Credit | None = None,
     ) -> None:
         self._route = route
         self._logic = logic
@@ -111,6 +114,7 @@ class StageEngine:
         # By the event clock nothing is late, so that a run can be repeated.
         self._throughput = throughput if settings.clock == "wall" else None
         self._signer = signer
+        self._credit = credit
         self._most_in_run = max(1, settings.record_max_bytes // _RUN_PACKET_BYTES)
         self.breaker = Breaker(*settings.breaker(route.stage))
         self.tally = Tally()
@@ -147,6 +151,8 @@ class StageEngine:
         await self._write(batch)
         spent_s = time.perf_counter() - began_s
         self.tally.note(len(batch.records), batch.retries, len(batch.dead), spent_s)
+        if self._credit is not None:
+            self._credit.let_in(now, len(batch.records))
         if self._throughput is not None:
             decided = sum(1 for each in inputs if each.fate is None)
             marked = len(batch.records) - decided

@@ -8,6 +8,7 @@ blink of an eye, and no decision is recorded from it.
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
@@ -16,10 +17,10 @@ from pipeline.packets.codec import decode, journal_head
 from pipeline.packets.models import Envelope, ExecutionPlan
 from pipeline.packets.vocabulary import Priority
 from pipeline.settings import Settings
-from pipeline.stages.overload import Throughput, may_share
+from pipeline.stages.overload import may_share
 from pipeline.transport.clients import drain, log_consumer
 
-__all__ = ["ProgressReader", "progress_of"]
+__all__ = ["Follower", "ProgressReader", "progress_of"]
 
 _logger = logging.getLogger(__name__)
 # Often enough against a deadline of 100 ms, and 40 requests a second at most.
@@ -55,24 +56,46 @@ def progress_of(plan: ExecutionPlan, first: str) -> tuple[int, int, int | None] 
     return None
 
 
-class ProgressReader(threading.Thread):
-    """Tells a `Throughput` how far packets have come, until stopped.
+class Follower(Protocol):
+    """Is told how far packets have come."""
 
-    While the log cannot be read the throughput knows nothing, and nobody is shed for it.
+    def came_out(self, at_us: int, out_us: int, deadline_us: int | None) -> None:
+        """Take what `progress_of` returns of the newest packet that came out."""
+        ...
+
+    def forget(self) -> None:
+        """Take note that nobody can tell any more."""
+        ...
+
+
+class ProgressReader(threading.Thread):
+    """Tells a follower how far packets have come, until stopped.
+
+    While the log cannot be read the follower knows nothing, and nobody is shed or held back for it.
 
     Args:
         settings: Settings with a broker.
         first: Name of the first stage.
         log: The last log, without namespace.
-        throughput: Is told.
+        follower: Is told.
+        needed: Nothing is read while it is not set, and each record is told at once while it is;
+            None: all is read, in few and large fetches.
     """
 
-    def __init__(self, settings: Settings, first: str, log: str, throughput: Throughput) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        first: str,
+        log: str,
+        follower: Follower,
+        needed: threading.Event | None = None,
+    ) -> None:
         super().__init__(name=f"progress-{first}", daemon=True)
         self._settings = settings
         self._first = first
         self._topic = settings.topic(log)
-        self._throughput = throughput
+        self._follower = follower
+        self._needed = needed
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -82,9 +105,10 @@ class ProgressReader(threading.Thread):
     def run(self) -> None:
         """Read along until stopped; what goes wrong is tried again."""
         while not self._stopping.is_set():
+            sparing = {"fetch_wait_max_ms": _FETCH_WAIT_MS, "fetch_min_bytes": _FETCH_BYTES}
             consumer = log_consumer(
                 self._settings, f"cascade.{self._first}.progress",
-                fetch_wait_max_ms=_FETCH_WAIT_MS, fetch_min_bytes=_FETCH_BYTES,
+                **(sparing if self._needed is None else {}),
             )  # fmt: skip
             try:
                 self._follow(consumer)
@@ -92,16 +116,24 @@ class ProgressReader(threading.Thread):
                 _logger.debug("progress unknown: %s", error)
             finally:
                 consumer.close()
-            self._throughput.forget()
+            self._follower.forget()
             self._stopping.wait(_AGAIN_S)
 
     def _follow(self, consumer: Consumer) -> None:
         found = consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic].partitions
         if not found:
             return
-        consumer.assign([TopicPartition(self._topic, each, OFFSET_END) for each in found])
+        ends = [TopicPartition(self._topic, each, OFFSET_END) for each in found]
         while not self._stopping.is_set():
-            self.take(drain(consumer, _BATCH, _POLL_S))
+            if self._needed is not None and not self._needed.wait(_POLL_S):
+                continue
+            consumer.assign(ends)
+            while not self._stopping.is_set() and self._wanted():
+                self.take(drain(consumer, _BATCH, _POLL_S))
+            consumer.unassign()
+
+    def _wanted(self) -> bool:
+        return self._needed is None or self._needed.is_set()
 
     def take(self, messages: Sequence[Message]) -> None:
         """Tell what the newest of these records of the log tells."""
@@ -115,5 +147,5 @@ class ProgressReader(threading.Thread):
                 continue
             progress = progress_of(plan, self._first) if isinstance(plan, ExecutionPlan) else None
             if progress is not None:
-                self._throughput.came_out(*progress)
+                self._follower.came_out(*progress)
                 return

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from pipeline.packets import models
+from pipeline.packets.lanes import INGEST_TOPIC, PRIORITY_TOPIC
 from pipeline.packets.vocabulary import SuperpositionType
 from pipeline.transport.journal import LogSpec
 
@@ -49,7 +50,9 @@ ROUTES = {
     route.stage: route
     for route in (
         Route(
-            LogSpec("strategic", _log("strategic"), "cascade.market", first=True),
+            LogSpec(
+                "strategic", _log("strategic"), INGEST_TOPIC, priority=PRIORITY_TOPIC, first=True
+            ),
             models.MarketData,
             SuperpositionType.CONTEXT_UPDATE,
             models.StrategicSignal,

@@ -28,9 +28,9 @@ _READ, _WRITE = AclOperation.READ, AclOperation.WRITE
 def needed_rights(spec: LogSpec) -> Mapping[str, tuple[AclOperation, ...]]:
     """Return what the owner of a log must be allowed on each topic; names without namespace."""
     return {
-        **dict.fromkeys((spec.subscribed, *spec.joined), (_READ,)),
+        **dict.fromkeys(spec.sources, (_READ,)),
         **dict.fromkeys((spec.log, spec.snapshots), (_READ, _WRITE)),
-        **{f"{topic}.dead": (_WRITE,) for topic in (spec.subscribed, *spec.joined)},
+        **{f"{topic}.dead": (_WRITE,) for topic in spec.sources},
         _CONTROL: (_READ,),
         _COORDINATION: (_READ, _WRITE),
     }

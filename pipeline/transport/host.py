@@ -40,7 +40,7 @@ from pipeline.transport.journal import (
 )
 from pipeline.transport.log import Position
 from pipeline.transport.pump import InputPump
-from pipeline.transport.rounds import RoundQueue, TopicAndPartition
+from pipeline.transport.rounds import Room, RoundQueue, TopicAndPartition
 from pipeline.transport.tail import LogTail, TailEvents
 
 __all__ = ["NO_HEADERS", "LogHost"]
@@ -76,6 +76,7 @@ class LogHost:
     Attributes:
         admission: Asked on a thread before the group is joined; what it raises ends the worker,
             unless it says that the broker is not to be had just now.
+        room: Says how many of the normal lane may go on; see `RoundQueue`.
     """
 
     _pump_class: type[InputPump] = InputPump
@@ -100,6 +101,7 @@ class LogHost:
         self.generation = 0
         self.take_overs = 0
         self.admission: Callable[[], None] = partial(check_rights, settings, spec)
+        self.room: Room | None = None
         self._prompt = prompt
         self._jitter = jitter or random.Random()
         self._owning: asyncio.Task[None] | None = None
@@ -153,11 +155,12 @@ class LogHost:
             self.settings, self.spec.group, self.rounds, self.clock,
             # What comes from another stage has been gathered.
             gather_s=self.settings.gather_s if self.spec.first else 0.0,
+            priority=self.spec.priority and self.settings.topic(self.spec.priority),
             on_assigned=on_assigned, on_revoked=on_revoked, on_failed=self._failed,
         )  # fmt: skip
 
     def _new_rounds(self) -> RoundQueue:
-        return RoundQueue(self.loop, self.settings.round_max_records)
+        return RoundQueue(self.loop, self.settings.round_max_records, self.room)
 
     def _failed(self, error: BaseException) -> None:
         """Hand an error that ends the worker from a thread to the loop."""

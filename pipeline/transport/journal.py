@@ -61,6 +61,8 @@ class LogSpec:
         logs: Those of the inputs that are output logs themselves.
         first: Whether it reads what comes from outside, record by record; what later stages get
             has been gathered by then.
+        priority: Topic of the packets that overtake those of `subscribed`, if there is one; the
+            owner of log partition n reads its partition n.
         finishes: Says whether a record is the last one of its input; where an input gives several,
             its position moves with the last.
     """
@@ -71,6 +73,7 @@ class LogSpec:
     joined: tuple[str, ...] = ()
     logs: frozenset[str] = frozenset()
     first: bool = False
+    priority: str | None = None
     finishes: Callable[[Struct], bool] = _always
 
     @property
@@ -83,10 +86,20 @@ class LogSpec:
         """Consumer group."""
         return f"cascade.{self.stage}"
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Topics that it reads."""
+        lanes = (self.subscribed,) if self.priority is None else (self.subscribed, self.priority)
+        return (*lanes, *self.joined)
+
     def inputs(self, partition: int, counts: Mapping[str, int]) -> list[TopicAndPartition]:
-        """Return the input partitions of log partition `partition`, given partition counts."""
+        """Return the input partitions of log partition `partition`, given partition counts.
+
+        A cluster that has no priority topic yet has no count of it.
+        """
         joined = [(topic, each) for topic in self.joined for each in range(counts[topic])]
-        return [(self.subscribed, partition), *joined]
+        urgent = [(topic, partition) for topic in counts if topic == self.priority]
+        return [(self.subscribed, partition), *urgent, *joined]
 
 
 @dataclass(frozen=True, slots=True)

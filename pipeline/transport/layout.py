@@ -1,5 +1,7 @@
 """How the partitions of a stage's topics fit together, as the broker says."""
 
+import logging
+
 from confluent_kafka import Consumer, KafkaException
 
 from pipeline.errors import AssignmentMismatch, BrokerUnavailable, PositionLost
@@ -11,6 +13,7 @@ from pipeline.transport.rounds import TopicAndPartition
 
 __all__ = ["first_position", "partition_counts"]
 
+_logger = logging.getLogger(__name__)
 _TIMEOUT_S = 5.0
 
 
@@ -18,7 +21,8 @@ def partition_counts(consumer: Consumer, settings: Settings, spec: LogSpec) -> d
     """Return the partition counts of all topics of a stage, checked against each other.
 
     Raises:
-        AssignmentMismatch: A topic is missing, or log and subscribed topic differ.
+        AssignmentMismatch: A topic is missing, or two that go together differ. Only the priority
+            topic may be missing, as in a cluster from before it: then there is one lane.
         BrokerUnavailable: The broker does not answer.
     """
     try:
@@ -26,18 +30,24 @@ def partition_counts(consumer: Consumer, settings: Settings, spec: LogSpec) -> d
     except KafkaException as error:
         raise BrokerUnavailable(f"Expected topics from the broker, was: {error}") from error
     counts = {}
-    for name in (spec.subscribed, *spec.joined, spec.log, spec.snapshots):
+    for name in (*spec.sources, spec.log, spec.snapshots):
         found = topics.get(settings.topic(name))
         if found is None or found.error is not None:
+            if name == spec.priority:
+                _logger.warning(
+                    "no_priority_lane stage=%s topic=%s mended_by='cascade topics apply', then a"
+                    " restart", spec.stage, settings.topic(name),
+                )  # fmt: skip
+                continue
             raise AssignmentMismatch(
                 f"Expected topic {settings.topic(name)}, was not there. Run `cascade topics apply`."
             )
         counts[name] = len(found.partitions)
-    for name in (spec.log, spec.snapshots):
-        if counts[name] != counts[spec.subscribed]:
+    for name, count in counts.items():
+        if name not in spec.joined and count != counts[spec.subscribed]:
             raise AssignmentMismatch(
                 f"Expected {name} to have the {counts[spec.subscribed]} partitions of"
-                f" {spec.subscribed}, was {counts[name]}"
+                f" {spec.subscribed}, was {count}"
             )
     return counts
 

@@ -90,7 +90,7 @@ class OffsetWatch:
         properties["error_cb"] = _noted
         self._admin = AdminClient(properties, logger=ClientLog(_logger))
         self._inputs = {
-            name: tuple(settings.topic(each) for each in (spec.subscribed, *spec.joined))
+            name: tuple(settings.topic(each) for each in spec.sources)
             for name, spec in _SPECS.items()
         }
         self._partitions: list[TopicPartition] = []

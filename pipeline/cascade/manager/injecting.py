@@ -23,14 +23,14 @@ from pipeline.errors import InvalidPacket, RoutingError
 from pipeline.packets.codec import encode
 from pipeline.packets.events import EmergencyEvent
 from pipeline.packets.identity import flow_id, packet_id
+from pipeline.packets.lanes import ingest_topic
 from pipeline.packets.models import Bar, Envelope, MarketData
 from pipeline.packets.vocabulary import Priority, SuperpositionType
 from pipeline.rules.market import check_market_data
 from pipeline.settings import Settings
 
-__all__ = ["EMERGENCY_TOPIC", "INGEST_TOPIC", "SOURCES", "UNNAMED", "Injection", "Injector"]
+__all__ = ["EMERGENCY_TOPIC", "SOURCES", "UNNAMED", "Injection", "Injector"]
 
-INGEST_TOPIC = "cascade.market"
 EMERGENCY_TOPIC = "cascade.emergency"
 INGEST_STAGE = "market"
 UNNAMED = "UNNAMED"
@@ -150,7 +150,8 @@ class Injector:
         encode(packet)  # refuses what breaks a constraint
         check_market_data(packet)
         headers = {"flow_id": flow.encode(), "deadline": str(envelope.deadline).encode()}
-        return Injection(INGEST_TOPIC, packet, name.encode(), headers, envelope.packet_id, flow)
+        topic = ingest_topic(envelope.priority)
+        return Injection(topic, packet, name.encode(), headers, envelope.packet_id, flow)
 
     def _number(self, symbol: str, given: int | None, now_us: int) -> int:
         with self._lock:

@@ -158,7 +158,7 @@ class ClusterObserver:
 
     def _ends(self) -> Mapping[tuple[str, int], int]:
         """Return the end offset of each partition that a stage reads."""
-        inputs = {topic for spec in _SPECS.values() for topic in (spec.subscribed, *spec.joined)}
+        inputs = {topic for spec in _SPECS.values() for topic in spec.sources}
         metadata = self._asked(lambda: self._admin.list_topics(timeout=_TIMEOUT_S)).topics
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library forgot its types
         asked = {
@@ -198,7 +198,7 @@ class ClusterObserver:
             for each in found
             if each.offset >= 0
         }
-        inputs = {_SPECS[stage].subscribed, *_SPECS[stage].joined}
+        inputs = set(_SPECS[stage].sources)
         if not positions:
             return None
         return sum(

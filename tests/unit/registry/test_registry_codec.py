@@ -13,8 +13,8 @@ from fastavro import schemaless_writer
 from msgspec import Struct
 
 from pipeline.errors import ConfigurationError, MalformedPacket, RegistryUnavailable
-from pipeline.market.ingest import INGEST_TOPIC
 from pipeline.packets import codec, schemas
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.packets.models import MarketData
 from pipeline.registry import Registry, RegistryCodec, framed, split, use
 from pipeline.registry.codec import subject_of
