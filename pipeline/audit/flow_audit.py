@@ -18,10 +18,11 @@ from pipeline.errors import PoisonError
 from pipeline.packets.codec import decode
 from pipeline.packets.events import ValidationLevel
 from pipeline.packets.identity import unreadable_flow_id
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.packets.models import ExecutionPlan, MarketData
 from pipeline.rules.context import ValidationContext
 from pipeline.rules.model import NoData, ValidationResult, ValidationRule, rank
-from pipeline.rules.windows import MARKET, STAGE_LOGS
+from pipeline.rules.windows import STAGE_LOGS
 from pipeline.settings import Settings
 
 __all__ = ["FlowAudit"]
@@ -97,7 +98,7 @@ class FlowAudit:
             fresh: Whether it is counted; not where it was before and is read again.
         """
         context = ValidationContext(self._settings, now_us)
-        if entry.topic == MARKET:
+        if entry.topic in INGEST_TOPICS:
             found = list(self._market(entry, fresh=fresh))
             place = Place(entry.offset + 1)
         else:
@@ -155,7 +156,8 @@ class FlowAudit:
 
     def _market(self, entry: Entry, *, fresh: bool) -> Iterator[Finding]:
         self.tallies.packets_in += fresh
-        hop, record = self._hops[0], None
+        hop = next(each for each in self._hops if each.hop.above == entry.topic)
+        record = None
         with suppress(PoisonError):
             record = decode(entry.value)
         if not isinstance(record, MarketData):
@@ -248,7 +250,7 @@ class FlowAudit:
             elif isinstance(item, Disagreement):
                 self._disagreements.add(item)
             else:
-                if item.above.entry.topic != MARKET:  # there nothing has a fate yet
+                if item.above.entry.topic not in INGEST_TOPICS:  # there nothing has a fate yet
                     yield from accounts.fate(item.above, item.below)
                 if isinstance(item.below.record, ExecutionPlan):
                     yield from accounts.approved(item.above, item.below)

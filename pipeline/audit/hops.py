@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from pipeline.audit.findings import Finding, FindingKind
 from pipeline.audit.ordering import Counted, Lost
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.packets.models import OrderEvent, PortfolioUpdate
 from pipeline.packets.runs import run_of
 from pipeline.packets.vocabulary import OrderEventKind
@@ -40,15 +41,13 @@ class Hop(NamedTuple):
 
 
 HOPS: Final = (
-    Hop("cascade.market", "cascade.strategic"),
+    *(Hop(topic, "cascade.strategic") for topic in INGEST_TOPICS),
     Hop("cascade.strategic", "cascade.tactical"),
     Hop("cascade.tactical", "cascade.risk"),
     Hop("cascade.fills", "cascade.risk"),
     Hop("cascade.risk", "cascade.execution"),
 )
 """Where each record that counts has exactly one made of it."""
-
-_MARKET: Final = HOPS[0].above
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class HopAudit:
 
     def __init__(self, hop: Hop, patience_s: float) -> None:
         self.hop = hop
-        self._plain = hop.above == _MARKET
+        self._plain = hop.above in INGEST_TOPICS
         self._patience_ms = int(patience_s * 2000)
         self._above: dict[Key, Counted] = {}
         self._below: dict[Key, Counted] = {}
@@ -228,7 +227,7 @@ def _compared(above: Counted, below: Counted) -> Iterator[Agreement | Disagreeme
         return
     stage = above.entry.topic.removeprefix("cascade.")
     for part, text in differences(above.record, below.record):
-        own = part == stage or stage in ("market", "fills")
+        own = part == stage or above.entry.topic in (*INGEST_TOPICS, "cascade.fills")
         yield Disagreement(above, below, own, text)
         return
     yield Agreement(above, below)

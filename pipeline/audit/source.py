@@ -13,7 +13,8 @@ from pipeline.audit.content import Headers, Place, Places
 from pipeline.audit.security import CONTROL, DEAD, SECURITY
 from pipeline.errors import BrokerUnavailable, ConfigurationError
 from pipeline.kafka_logging import ClientLog
-from pipeline.rules.windows import MARKET, STAGE_LOGS
+from pipeline.packets.lanes import INGEST_TOPICS
+from pipeline.rules.windows import STAGE_LOGS
 from pipeline.settings import Settings
 from pipeline.transport.clients import drain, log_consumer, offset_of, partition_of
 
@@ -22,11 +23,11 @@ __all__ = ["AUDITED", "AuditSource", "RangeReader", "RawRecord", "range_reader"]
 _logger = logging.getLogger(__name__)
 
 AUDITED: Final = (
-    MARKET,
+    *INGEST_TOPICS,
     *STAGE_LOGS,
     CONTROL,
     SECURITY,
-    *(f"{topic}{DEAD}" for topic in (MARKET, *STAGE_LOGS)),
+    *(f"{topic}{DEAD}" for topic in (*INGEST_TOPICS, *STAGE_LOGS)),
 )
 """Topics whose every record is in the audit log, by digest."""
 

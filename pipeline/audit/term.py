@@ -32,15 +32,16 @@ from pipeline.audit.writing import ChainWriter, Recovered
 from pipeline.clock import Clock
 from pipeline.control.audit_guard import TOPIC as PROGRESS
 from pipeline.packets.events import AuditProgress, AuditRecord
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.rules.registry import RuleSet
-from pipeline.rules.windows import MARKET, STAGE_LOGS
+from pipeline.rules.windows import STAGE_LOGS
 from pipeline.settings import Settings
 
 __all__ = ["Figures", "Publish", "Term"]
 
 _logger = logging.getLogger(__name__)
 
-_FLOWS: Final = frozenset({MARKET, *STAGE_LOGS})
+_FLOWS: Final = frozenset({*INGEST_TOPICS, *STAGE_LOGS})
 _POLL_S = 0.2
 # Records of one batch: they are chained together, and a window is no place for a flood.
 _MOST_RECORDS = 2000

@@ -30,6 +30,8 @@ _HEAD_START_US = 50_000
 _MAKING_US = 60
 """Longer than making a packet takes beside a busy pipeline."""
 _SHORTEST_S = 0.001
+_FLOOD_S = 0.01
+"""A flood goes in requests of many packets, as publishers send it."""
 _FLUSH_S = 30.0
 _SECOND_US = 1_000_000
 
@@ -166,7 +168,8 @@ class _Driver:
             done = max(done, due)
             self._producer.poll(0)
             next_us = start_us + task.due_us(done)
-            time.sleep(max(_SHORTEST_S, (next_us - now_us()) / _SECOND_US))
+            shortest_s = _FLOOD_S if made else _SHORTEST_S
+            time.sleep(max(shortest_s, (next_us - now_us()) / _SECOND_US))
         self._failed += self._producer.flush(_FLUSH_S)
         self._sent += task.total
         late_ms = float(np.percentile(late_us, 99)) / 1000 if task.total else 0.0

@@ -65,7 +65,7 @@ class _Asked:
 
 
 @click.command("replay")
-@click.option("--topic", metavar="T", help="A stage's log; cascade.market: through all stages.")
+@click.option("--topic", metavar="T", help="A stage's log; an ingest topic: through all stages.")
 @click.option("--flow", metavar="ID", help="One flow through all stages.")
 @click.option("--emergency", metavar="ID", help="All stages during an emergency.")
 @click.option("--partition", "partitions", type=click.IntRange(min=0), multiple=True)

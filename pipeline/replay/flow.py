@@ -20,7 +20,7 @@ from msgspec import Struct
 from pipeline.control.state import ControlView
 from pipeline.errors import PoisonError, PositionLost, UsageError
 from pipeline.packets.codec import decode
-from pipeline.packets.lanes import INGEST_TOPIC
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.packets.models import Envelope, Journal, OrderEvent, Outcome, PortfolioUpdate
 from pipeline.packets.vocabulary import FlowState, OrderEventKind, OutcomeKind
 from pipeline.replay.control_history import ControlHistory
@@ -35,7 +35,7 @@ __all__ = ["FILLS", "Flow", "FlowFinder", "Step", "flow_of"]
 FILLS = "cascade.fills"
 _RISK = "cascade.risk"
 _LOGS = ("cascade.strategic", "cascade.tactical", _RISK, "cascade.execution")
-_BY_SYMBOL = frozenset({INGEST_TOPIC, "cascade.strategic", "cascade.tactical"})
+_BY_SYMBOL = frozenset({*INGEST_TOPICS, "cascade.strategic", "cascade.tactical"})
 _MENTIONS = ("cascade.alerts", "cascade.audit", "cascade.emergency")
 _AFTERMATH_US = 60_000_000
 _SUFFIX = re.compile(r"-(market|strategic|tactical|risk|execution|unreadable|\d{3})$")
@@ -181,7 +181,7 @@ class FlowFinder:
 
     def _anchor(self, flow: str) -> Entry:
         wanted = flow.encode()
-        for topic in (*reversed(_LOGS), INGEST_TOPIC):
+        for topic in (*reversed(_LOGS), *INGEST_TOPICS):
             for partition in self._partitions(topic):
                 low, high = self._window(topic, partition)
                 for entry in self._reader.backwards(topic, partition, low, high):
@@ -189,9 +189,9 @@ class FlowFinder:
                         return entry
         where = "" if self._symbol is None else f" in the partition of {self._symbol}"
         raise UsageError(
-            f"Expected a record of flow {flow}{where}, was none in {INGEST_TOPIC},"
-            f" {', '.join(_LOGS)}. Check the id, CASCADE_NAMESPACE and the times; older records"
-            " may be past their retention."
+            f"Expected a record of flow {flow}{where}, was none in"
+            f" {', '.join((*INGEST_TOPICS, *_LOGS))}. Check the id, CASCADE_NAMESPACE and the"
+            " times; older records may be past their retention."
         )
 
     def _partitions(self, topic: str) -> tuple[int, ...]:
@@ -233,8 +233,8 @@ class FlowFinder:
             journal = self._add(above, found)
 
     def _downwards(self, flow: str, anchor: Entry, found: _Found) -> None:
-        at, order = anchor, (INGEST_TOPIC, *_LOGS)
-        for topic in order[order.index(anchor.topic) + 1 :]:
+        at = anchor
+        for topic in _LOGS[_LOGS.index(anchor.topic) + 1 if anchor.topic in _LOGS else 0 :]:
             following = next(self._after(topic, flow, at), None)
             if following is None:
                 return

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from pipeline.clock import Clock
 from pipeline.errors import BrokerUnavailable, PoisonError, UsageError
 from pipeline.packets.codec import decode
-from pipeline.packets.lanes import INGEST_TOPIC
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.replay.dead_letters import Coordinates, DeadRecord
 from pipeline.settings import Settings
 from pipeline.stages.dispositions import Disposition, DispositionKind
@@ -143,7 +143,7 @@ class Redriver:
 
     def _origin(self, record: DeadRecord) -> Origin:
         origin = Origin(record.coordinates, record.key, record.value)
-        while origin.place.topic != INGEST_TOPIC:
+        while origin.place.topic not in INGEST_TOPICS:
             journal = getattr(decode(origin.value), "journal", None)
             if journal is None:
                 raise UsageError(f"Expected a record with a journal at {origin.place}, was none")

@@ -10,7 +10,7 @@ from pipeline.errors import PoisonError, UsageError
 from pipeline.packets.codec import decode, journal_head
 from pipeline.packets.events import EmergencyEvent
 from pipeline.packets.identity import unreadable_flow_id
-from pipeline.packets.lanes import INGEST_TOPIC
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.replay.flow import FlowFinder
 from pipeline.replay.reading import TopicReader
 from pipeline.stages.routes import ROUTES
@@ -88,7 +88,7 @@ class Selection(msgspec.Struct, frozen=True):
 def of_topic(
     reader: TopicReader, topic: str, partitions: Sequence[int], bounds: Bounds
 ) -> Selection:
-    """Return a range of a stage's log; of `cascade.market`, its flows through all four stages.
+    """Return a range of a stage's log; of an ingest topic, its flows through all four stages.
 
     Args:
         reader: Reads.
@@ -99,9 +99,9 @@ def of_topic(
     Raises:
         UsageError: If the topic cannot be replayed, or bounds make no sense.
     """
-    if topic not in STAGE_LOGS and topic != INGEST_TOPIC:
+    if topic not in STAGE_LOGS and topic not in INGEST_TOPICS:
         raise UsageError(
-            f"Expected a topic of {INGEST_TOPIC}, {', '.join(STAGE_LOGS)}, was {topic!r}."
+            f"Expected a topic of {', '.join((*INGEST_TOPICS, *STAGE_LOGS))}, was {topic!r}."
             " What the gateway wrote is what a venue answered; no code makes that again."
         )
     known = reader.partitions(topic)
@@ -117,7 +117,7 @@ def of_topic(
     if not ranges:
         raise UsageError(f"Expected records of {topic} in that range, was none")
     what = ", ".join(map(str, ranges))
-    if topic != INGEST_TOPIC:
+    if topic not in INGEST_TOPICS:
         return Selection(what, tuple(ranges))
     return _of_market(reader, what, ranges)
 

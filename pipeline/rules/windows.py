@@ -13,11 +13,11 @@ from typing import Any
 
 from pipeline.errors import PoisonError
 from pipeline.packets.codec import decode, is_marker, journal_head
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.rules.oracle import Accepted, LogReading
 
-__all__ = ["MARKET", "STAGE_LOGS", "LogWindow", "Logs", "PartitionWindow"]
+__all__ = ["STAGE_LOGS", "LogWindow", "Logs", "PartitionWindow"]
 
-MARKET = "cascade.market"
 STAGE_LOGS = (
     "cascade.strategic",
     "cascade.tactical",
@@ -171,7 +171,7 @@ def _fenced(number: int, window: PartitionWindow) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Logs:
-    """The newest records of the ingest topic and of all logs.
+    """The newest records of the ingest topics and of all logs.
 
     Downstream logs are read first, so that whatever a record was made from is in the windows above
     it, unless it is older than they reach.
@@ -184,9 +184,9 @@ class Logs:
 
     def of(self, topic: str) -> LogWindow:
         """Return the window of a topic; an empty one where nobody read it."""
-        return self.topics.get(topic) or LogWindow(topic, {}, is_log=topic != MARKET)
+        return self.topics.get(topic) or LogWindow(topic, {}, is_log=topic not in INGEST_TOPICS)
 
     @property
     def packets(self) -> Sequence[Any]:
         """All packets, in the order of the cascade."""
-        return [each for topic in (MARKET, *STAGE_LOGS) for each in self.of(topic).packets]
+        return [each for topic in (*INGEST_TOPICS, *STAGE_LOGS) for each in self.of(topic).packets]

@@ -60,7 +60,6 @@ __all__ = ["LogApp", "coordinate", "log_app", "serve", "stage_app"]
 _ALERTS = "cascade.alerts"
 _SWITCH_S = 0.001
 _WATCHING = "execution"
-_UNDER_WAY_US = 30_000
 
 
 class _NoWeb(BootStrategy):
@@ -174,7 +173,7 @@ def stage_app(
 def _credit(app: LogApp) -> Credit:
     """Return the credit by which the host holds its normal lane back."""
     host = app.host
-    credit = Credit(host.clock.now_us, _UNDER_WAY_US)
+    credit = Credit(host.clock.now_us)
     host.room = credit.room
     credit.freed = lambda: host.rounds.wake()  # noqa: PLW0108  # made when the host starts
     return credit

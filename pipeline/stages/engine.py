@@ -25,7 +25,7 @@ from pipeline.control.state import ControlView
 from pipeline.errors import OwnershipLost, spelled
 from pipeline.keys.signing import Headers
 from pipeline.packets.models import Envelope
-from pipeline.packets.vocabulary import OutcomeKind
+from pipeline.packets.vocabulary import OutcomeKind, Priority
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings
 from pipeline.stages.contract import Context, Draft, Input, Note, StageLogic, seal
@@ -136,8 +136,19 @@ class StageEngine:
     async def _work_partition(self, ownership: Ownership, taken: Round) -> None:
         now = self._host.clock.now_us()
         inputs, cursors = self._intake.take(ownership, taken, now)
-        if not inputs:
-            return
+        ahead = _urgent(inputs)
+        # What is urgent does not wait until the others are worked off beside it.
+        for part in (inputs[:ahead], inputs[ahead:]):
+            if part:
+                await self._work_part(ownership, part, cursors, now)
+
+    async def _work_part(
+        self,
+        ownership: Ownership,
+        inputs: Sequence[Input],
+        cursors: dict[TopicAndPartition, RoundCursor],
+        now: int,
+    ) -> None:
         began_s = time.perf_counter()
         batch = _Batch(ownership, cursors, now, self._control.view())
         short = in_runs = False
@@ -339,6 +350,18 @@ def zip_strict(items: Iterator[Item], inputs: Sequence[Input]) -> Iterator[Item]
         yield item
     if count != len(inputs):
         raise _Bug(f"Expected {len(inputs)} drafts, was {count}")
+
+
+def _urgent(inputs: Sequence[Input]) -> int:
+    """Return how many inputs there are up to the last urgent packet; none where there is none."""
+    found = 0
+    for index, each in enumerate(inputs):
+        envelope: Envelope | None = getattr(each.packet, "envelope", None)
+        if envelope is not None and envelope.priority > Priority.NORMAL:
+            found = index + 1
+        elif envelope is not None or each.packet is None:
+            break  # in order of priority: what is before is more urgent still
+    return found
 
 
 def _flow_of(each: Input) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from pipeline.packets.models import MarketData, Outcome, Strategic, StrategicSignal
-from pipeline.packets.vocabulary import Action, OutcomeKind, Regime
+from pipeline.packets.models import Envelope, MarketData, Outcome, Strategic, StrategicSignal
+from pipeline.packets.vocabulary import Action, OutcomeKind, Priority, Regime
 from pipeline.policies import strategic as policy
 from pipeline.policies.actions import ACTIONS
 from pipeline.policies.windows import BarWindows
@@ -33,17 +34,31 @@ _SEEN = 64
 _SEEN_MASK = (1 << _SEEN) - 1
 
 
+class _Decided(NamedTuple):
+    """Which sequence numbers of a symbol were decided.
+
+    Attributes:
+        newest: The highest.
+        mask: Bit mask of the 64 up to it.
+        normal: The highest of a packet of normal priority; urgent ones may have overtaken others.
+    """
+
+    newest: int
+    mask: int
+    normal: int
+
+
 @dataclass(slots=True)
 class StrategicState:
     """Bars of each symbol, and which of its sequence numbers were decided.
 
     Attributes:
         windows: Last 48 bars per symbol.
-        latest: Per symbol, the highest sequence decided and a bit mask of the 64 up to it.
+        latest: What was decided, per symbol.
     """
 
     windows: BarWindows = field(default_factory=lambda: BarWindows(_WINDOW))
-    latest: dict[str, tuple[int, int]] = field(default_factory=dict)
+    latest: dict[str, _Decided] = field(default_factory=dict)
 
 
 class StrategicLogic:
@@ -80,25 +95,30 @@ class StrategicLogic:
         envelope = record.envelope
         bar = record.bar
         state.windows.push(envelope.symbol, (bar.open, bar.high, bar.low, bar.close, bar.volume))
-        state.latest[envelope.symbol] = _noted(state.latest.get(envelope.symbol), envelope.sequence)
+        state.latest[envelope.symbol] = _noted(state.latest.get(envelope.symbol), envelope)
 
     def dump(self, state: StrategicState) -> bytes:
         """Return the state as bytes."""
-        return pack(state.windows.dump(), msgspec.json.encode(state.latest))
+        # Without urgent packets as before there were any, so that either version can take over.
+        latest = {
+            symbol: of if of.normal != of.newest else of[:2] for symbol, of in state.latest.items()
+        }
+        return pack(state.windows.dump(), msgspec.json.encode(latest))
 
     def load(self, data: bytes) -> StrategicState:
         """Return the state of `dump`."""
         windows, latest = unpack(data, 2)
         state = StrategicState()
         state.windows.load(windows)
-        state.latest = msgspec.json.decode(latest, type=dict[str, tuple[int, int]])
+        found = msgspec.json.decode(latest, type=dict[str, tuple[int, ...]])
+        state.latest = {symbol: _Decided(*(*of, of[0])[:3]) for symbol, of in found.items()}
         return state
 
     def _fates(
         self, state: StrategicState, inputs: Sequence[Input]
     ) -> Iterator[tuple[Outcome | None, bool]]:
         """Yield (fate, whether its bar counts) per input; sequence numbers are judged here."""
-        latest: dict[str, tuple[int, int]] = {}
+        latest: dict[str, _Decided] = {}
         for each in inputs:
             if each.fate is not None and (
                 each.fate.kind is OutcomeKind.DEAD_LETTERED
@@ -110,11 +130,11 @@ class StrategicLogic:
             known = latest.get(envelope.symbol) or state.latest.get(envelope.symbol)
             repeated = _judged(known, envelope.sequence)
             if repeated is None:
-                latest[envelope.symbol] = _noted(known, envelope.sequence)
+                latest[envelope.symbol] = _noted(known, envelope)
                 yield each.fate, True
                 continue
             kind = OutcomeKind.DEAD_LETTERED if repeated is Fate.DUPLICATE else OutcomeKind.EXPIRED
-            newest = known[0] if known else -1
+            newest = known.newest if known else -1
             detail = f"sequence {envelope.sequence} after {newest}"
             yield seal(kind, _STAGE, repeated, detail=detail), False
 
@@ -162,22 +182,25 @@ class StrategicLogic:
             )
 
 
-def _judged(known: tuple[int, int] | None, sequence: int) -> Fate | None:
+def _judged(known: _Decided | None, sequence: int) -> Fate | None:
     """Return why a sequence number cannot be decided, None where it can."""
-    if known is None or sequence > known[0]:
+    if known is None or sequence > known.newest:
         return None
-    behind = known[0] - sequence
-    if behind < _SEEN and not known[1] >> behind & 1:
-        return Fate.SUPERSEDED
-    # Beyond the mask nobody knows any more; a flow decided twice would be the worse error.
-    return Fate.DUPLICATE
+    behind = known.newest - sequence
+    if behind < _SEEN:
+        return Fate.DUPLICATE if known.mask >> behind & 1 else Fate.SUPERSEDED
+    # Beyond the mask nobody knows any more, but of those that urgent ones overtook; a flow decided
+    # twice would be the worse error.
+    return Fate.SUPERSEDED if sequence > known.normal else Fate.DUPLICATE
 
 
-def _noted(known: tuple[int, int] | None, sequence: int) -> tuple[int, int]:
-    """Return the highest sequence and the mask of those decided, `sequence` included."""
+def _noted(known: _Decided | None, envelope: Envelope) -> _Decided:
+    """Return what was decided of a symbol, this packet included."""
+    sequence, urgent = envelope.sequence, envelope.priority > Priority.NORMAL
     if known is None:
-        return sequence, 1
-    newest, mask = known
-    if sequence > newest:
-        return sequence, (mask << min(sequence - newest, _SEEN) | 1) & _SEEN_MASK
-    return newest, mask | 1 << newest - sequence
+        return _Decided(sequence, 1, -1 if urgent else sequence)
+    normal = known.normal if urgent else max(known.normal, sequence)
+    if sequence <= known.newest:
+        return _Decided(known.newest, known.mask | 1 << known.newest - sequence, normal)
+    mask = (known.mask << min(sequence - known.newest, _SEEN) | 1) & _SEEN_MASK
+    return _Decided(sequence, mask, normal)

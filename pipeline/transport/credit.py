@@ -6,6 +6,9 @@ stage: it lets records go on only while few are under way. How few is found as T
 window: the time that they take from the first stage's round to the last log is held at a target.
 What comes out is read from the last log (`pipeline.stages.progress`).
 
+Small rounds cost more for each record. So the target is short only while urgent packets come, and
+for a minute after; else it is as long as leaves the stages their best throughput.
+
 While little waits, nothing is held back, counted or read. Whatever becomes of the stages behind,
 credit only delays: where nothing comes out, twice as much may go on with each tenth of a second.
 """
@@ -17,6 +20,10 @@ from collections.abc import Callable
 __all__ = ["Credit"]
 
 _SECOND_US = 1_000_000
+_URGENT_US = 12_000
+_CALM_US = 60_000
+"""How long records are to take from the first stage's round to the last log."""
+_URGENT_FOR_S = 60.0
 _FIRST = 64.0
 """Records; so many may wait before any is held back, since they are one round of a busy stage."""
 _LEAST = 8.0
@@ -36,7 +43,6 @@ class Credit:
 
     Args:
         now_us: Clock, microseconds since the Unix epoch.
-        target_us: How long records are to take from the first stage's round to the last log.
 
     Attributes:
         needed: Set while it needs to be told what comes out.
@@ -44,15 +50,16 @@ class Credit:
         limit: Records that may be under way.
     """
 
-    def __init__(self, now_us: Callable[[], int], target_us: int) -> None:
+    def __init__(self, now_us: Callable[[], int]) -> None:
         self.needed = threading.Event()
         self.freed: Callable[[], None] = _nobody_waits
         self.limit = _FIRST
         self._now_us = now_us
-        self._target_us = target_us
+        self._target_us = _CALM_US
         self._lock = threading.Lock()
         self._under_way: deque[tuple[int, int]] = deque()
         self._count = 0
+        self._short = False
         self._still_since_us = self._held_us = self._changed_us = 0
 
     @property
@@ -60,10 +67,11 @@ class Credit:
         """Records let in that have not come out."""
         return self._count
 
-    def room(self, waiting: int) -> int:
-        """Return how many may go on of those that wait."""
+    def room(self, waiting: int, since_priority_s: float) -> int:
+        """Return how many may go on of those that wait; see `pipeline.transport.rounds.Room`."""
         with self._lock:
             now_us = self._now_us()
+            self._target_us = _URGENT_US if since_priority_s < _URGENT_FOR_S else _CALM_US
             if not self.needed.is_set():
                 if waiting <= _FIRST:
                     return waiting
@@ -74,6 +82,7 @@ class Credit:
                     self.needed.clear()
                 return waiting
             self._held_us = now_us
+            self._short = True
             return free if free >= self.limit * _LEAST_SHARE else 0
 
     def let_in(self, at_us: int, records: int) -> None:
@@ -121,6 +130,7 @@ class Credit:
     def _begin(self, now_us: int) -> None:
         self._under_way.clear()
         self._count = 0
+        self._short = False
         self._still_since_us = self._held_us = self._changed_us = now_us
         self.needed.set()
 
@@ -129,8 +139,11 @@ class Credit:
         return float(self.limit * 2.0 ** min(_MOST_DOUBLINGS, max(0.0, still - 1.0)))
 
     def _adapt(self, took_us: int) -> None:
-        """Bring the limit closer to what takes the target time; what was let in since counts."""
+        """Bring the limit closer to what takes the target time; only a short one grows."""
         share = self._target_us / took_us
+        if share > 1.0 and not self._short:
+            return
+        self._short = False
         self.limit = min(_MOST, max(_LEAST, self.limit * min(_MOST_GROWTH, max(_MOST_CUT, share))))
 
 

@@ -21,8 +21,9 @@ _PRIORITY_ROUNDS = 8
 _ASK_AGAIN_S = 0.01
 
 
-Room = Callable[[int], int]
-"""Says how many messages of the normal lane may go on, given how many wait."""
+Room = Callable[[int, float], int]
+"""Says how many messages of the normal lane may go on, given how many wait, and how many seconds
+ago the last one of the priority lane went on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class RoundQueue:
         self._may_go_on = room
         self._lock = threading.Lock()
         self._in_a_row = 0
+        self._priority_s = float("-inf")
         self._generation = 0
         self._waiting = False
         self._arrived = asyncio.Event()
@@ -183,19 +185,22 @@ class RoundQueue:
         """Take the next round off, None where no message may go on."""
         if self.priority.size and self._in_a_row < _PRIORITY_ROUNDS:
             self._in_a_row += self.normal.size > 0
-            return self._round(self.priority, self._round_limit)
+            return self._priority_round()
         if room := self._room():
             self._in_a_row = 0
             return self._round(self.normal, room)
-        if self.priority.size:
-            return self._round(self.priority, self._round_limit)
-        return None
+        return self._priority_round() if self.priority.size else None
+
+    def _priority_round(self) -> Round:
+        self._priority_s = time.monotonic()
+        return self._round(self.priority, self._round_limit)
 
     def _room(self) -> int:
         waiting = self.normal.size
         if self._may_go_on is None or not waiting:
             return min(self._round_limit, waiting)
-        return min(self._round_limit, waiting, self._may_go_on(waiting))
+        since_s = time.monotonic() - self._priority_s
+        return min(self._round_limit, waiting, self._may_go_on(waiting, since_s))
 
     def _round(self, lane: Lane, most: int) -> Round:
         messages, received = lane.take(most)

@@ -17,16 +17,14 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from pipeline.errors import BrokerUnavailable
 from pipeline.gateway.worker import GATEWAY_LOG
 from pipeline.kafka_logging import ClientLog
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.settings import Settings
 from pipeline.stages.routes import ROUTES
 from pipeline.watch.lag import PartitionLag, SystemLag, together
 
-__all__ = ["INGEST", "SYSTEMS", "Backlog", "GroupLag", "OffsetWatch"]
+__all__ = ["SYSTEMS", "Backlog", "GroupLag", "OffsetWatch"]
 
 _logger = logging.getLogger(__name__)
-
-INGEST = "cascade.market"
-"""Topic whose end offset tells how much is offered."""
 
 _TIMEOUT_S = 3.0
 _LOOKS_A_FIRST = 60
@@ -63,7 +61,7 @@ class Backlog:
     """What waits before each system.
 
     Attributes:
-        offered: Records ever offered: the end offsets of the ingest topic.
+        offered: Records ever offered: the end offsets of the ingest topics.
         systems: Lag of each system.
         partitions: Lag of each group on each partition of its inputs.
         cluster: Id of the cluster.
@@ -130,8 +128,8 @@ class OffsetWatch:
                             lag_now,
                         )
                     )  # fmt: skip
-        ingest = self._settings.topic(INGEST)
-        offered = sum(end for (topic, _), end in ends.items() if topic == ingest)
+        ingest = {self._settings.topic(each) for each in INGEST_TOPICS}
+        offered = sum(end for (topic, _), end in ends.items() if topic in ingest)
         return Backlog(
             offered,
             {name: together(lags) for name, lags in found.items()},

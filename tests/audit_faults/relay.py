@@ -15,7 +15,8 @@ from typing import Any
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from pipeline.packets.codec import journal_head
-from pipeline.rules.windows import MARKET, STAGE_LOGS
+from pipeline.packets.lanes import INGEST_TOPICS
+from pipeline.rules.windows import STAGE_LOGS
 from pipeline.settings import Settings
 
 __all__ = ["KINDS", "Planted", "TamperingRelay"]
@@ -69,7 +70,7 @@ class _Partition:
 
 
 class TamperingRelay(threading.Thread):
-    """Copies the ingest topic and all logs; plants faults in logs while `planting` is set.
+    """Copies the ingest topics and all logs; plants faults in logs while `planting` is set.
 
     Args:
         source: Namespace of the cascade.
@@ -85,7 +86,7 @@ class TamperingRelay(threading.Thread):
         self._share = share
         self._random = random.Random(seed)
         self._partitions: dict[Place, _Partition] = defaultdict(_Partition)
-        self._names = {source.topic(each): each for each in (MARKET, *STAGE_LOGS)}
+        self._names = {source.topic(each): each for each in (*INGEST_TOPICS, *STAGE_LOGS)}
         self._consumer = Consumer(
             {
                 **source.client(group_id="unused", enable_auto_commit=False),

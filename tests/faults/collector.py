@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message, TopicPartition
 from msgspec.structs import replace
 
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.packets.models import ExecutionPlan, OrderEvent, RiskAssessment
 from pipeline.packets.vocabulary import FlowState, OrderEventKind
 from pipeline.rules.oracle import Accepted, Evidence, LogReading, VenueFact, Void, needs_end
@@ -22,7 +23,6 @@ LOGS = {
     "execution": "cascade.execution",
     "gateway": "cascade.fills",
 }
-_MARKET = "cascade.market"
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class _Log:
 
 
 class Collector:
-    """Follows the ingest topic and the five logs of a namespace from their start.
+    """Follows the ingest topics and the five logs of a namespace from their start.
 
     Args:
         settings: Broker and namespace.
@@ -44,7 +44,7 @@ class Collector:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._logs = {topic: _Log() for topic in LOGS.values()}
-        self._market: dict[int, int] = {}
+        self._market: dict[tuple[str, int], int] = {}
         self._owed: set[str] = set()
         self._ended: set[str] = set()
         self._kinds = {"assessments": 0, "ends": 0}
@@ -59,7 +59,7 @@ class Collector:
         self._consumer.assign(
             [
                 TopicPartition(real, partition, 0)
-                for topic in (_MARKET, *self._logs)
+                for topic in (*INGEST_TOPICS, *self._logs)
                 for real in [settings.topic(topic)]
                 for partition in found[real].partitions
             ]
@@ -97,8 +97,8 @@ class Collector:
     def _take(self, message: Message) -> None:
         topic = self._settings.plain_topic(str(message.topic()))
         partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-        if topic == _MARKET:
-            self._market[partition] = offset + 1
+        if topic in INGEST_TOPICS:
+            self._market[topic, partition] = offset + 1
             return
         log = self._logs[topic]
         value: Any = message.value()
@@ -182,7 +182,7 @@ class Collector:
     def evidence(self, venue: list[VenueFact]) -> Evidence:
         """Return all that was seen, for the oracle."""
         return Evidence(
-            {partition: range(end) for partition, end in self._market.items()},
+            {where: range(end) for where, end in self._market.items()},
             {topic: log.records for topic, log in self._logs.items()},
             [f"{topic}{text}" for topic, log in self._logs.items() for text in log.reading.foreign],
             venue,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pipeline.control.state import ControlView, TradingState
 from pipeline.packets.codec import decode, encode
+from pipeline.packets.lanes import INGEST_TOPICS, ingest_topic
 from pipeline.packets.models import Journal
 from pipeline.rules import oracle
 from pipeline.rules.oracle import Log
@@ -28,6 +29,7 @@ from tests.kafka_workers import (
 )
 
 SYMBOLS = tuple(f"S{number:02d}" for number in range(12))
+URGENT = tuple(f"U{number:02d}" for number in range(4))
 RATE = 150
 LOG = "cascade.strategic"
 
@@ -36,16 +38,18 @@ pytestmark = pytest.mark.timeout(400)
 
 @contextmanager
 def steady_flow(settings: Settings) -> Iterator[None]:
-    """Send market data at a steady rate all the while, and all of it by the end."""
+    """Send market data in both lanes at a steady rate, and all of it by the end."""
     producer = Producer(settings.client(partitioner="murmur2_random", enable_idempotence=True))
     stop = threading.Event()
 
     def send() -> None:
         sequence = 0
         while not stop.wait(len(SYMBOLS) / RATE):
-            for symbol in SYMBOLS:
-                value = encode(market_data(symbol, sequence, settings))
-                producer.produce(settings.topic("cascade.market"), value, symbol.encode())
+            for symbol in (*SYMBOLS, *URGENT):
+                priority = 2 if symbol in URGENT else 1
+                value = encode(market_data(symbol, sequence, settings, priority=priority))
+                topic = settings.topic(ingest_topic(priority))
+                producer.produce(topic, value, symbol.encode())
             producer.poll(0)
             sequence += 1
 
@@ -72,12 +76,16 @@ def moves_on(settings: Settings, records: int = 100) -> None:
 
 def all_worked_off(settings: Settings) -> Log:
     """Wait until each input has its record, and return the log."""
-    sent = end_offsets(settings, "cascade.market")
-    total = sum(sent.values())
+    inputs = {
+        (topic, partition): range(end)
+        for topic in INGEST_TOPICS
+        for partition, end in end_offsets(settings, topic).items()
+    }
+    assert all(sum(len(inputs[topic, n]) for n in range(4)) for topic in INGEST_TOPICS)
+    total = sum(map(len, inputs.values()))
     wait_until(lambda: counted(settings) >= total, f"{total} records", every_s=0.3)
     log = read_log(settings, LOG)
     records = oracle.accepted_records(log)
-    inputs = {("cascade.market", each): range(end) for each, end in sent.items()}
     assert [] == oracle.one_record_per_input(inputs, records)
     assert [] == oracle.symbols_in_order(records)
     assert [] == oracle.foreign_records(log)
@@ -89,12 +97,12 @@ def decided_as_recomputed(settings: Settings, log: Log) -> None:
 
     A worker that came back with the wrong bars in its windows would decide otherwise.
     """
-    market = read_log(settings, "cascade.market")
+    market = {topic: read_log(settings, topic) for topic in INGEST_TOPICS}
     logic = StrategicLogic()
     states = {partition: logic.initial() for partition in log}
     for each in oracle.accepted_records(log):
         state, journal = states[each.partition], each.journal
-        packet: Any = decode(dict(market[each.partition])[journal.input_offset])
+        packet: Any = decode(market[journal.input_topic][each.partition][journal.input_offset][1])
         context = Context(ControlView(TradingState.HALTED, -1, current=True), -1)
         (draft,) = logic.decide(state, [_input(packet, journal)], context)
         assert draft.parts.get("strategic") == each.record.strategic

@@ -104,7 +104,7 @@ def test_overload_is_shed_accounted_for_and_passes(loaded: tuple[Settings, Load]
 def _check_logs(settings: Settings, sent: int) -> None:
     """Check by the oracle that every log has one record for each input, in order."""
     market = {
-        partition: [int(each.offset() or 0) for each in messages]
+        ("cascade.market", partition): [int(each.offset() or 0) for each in messages]
         for partition, messages in read_topic(settings, "cascade.market").items()
     }
     records = {

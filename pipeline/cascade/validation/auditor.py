@@ -16,11 +16,12 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from pipeline.packets.events import ValidationLevel, ValidationType
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.rules.context import ValidationContext
 from pipeline.rules.model import ValidationResult, ValidationRule, system_of
 from pipeline.rules.registry import RuleSet
 from pipeline.rules.running import RuleOutcome, Status, ask_about
-from pipeline.rules.windows import MARKET, STAGE_LOGS
+from pipeline.rules.windows import STAGE_LOGS
 from pipeline.settings import Settings
 from pipeline.watch.group import Entry, GroupReader, Start, TakeEntries
 
@@ -76,8 +77,9 @@ def kafka_entries(connect: Callable[[], Settings], start: Start = "earliest") ->
         start: Where to begin where no auditor has been yet.
     """
     return GroupReader(
-        connect, (MARKET, *STAGE_LOGS), name="auditor", plain=(MARKET,), group=GROUP, start=start
-    )
+        connect, (*INGEST_TOPICS, *STAGE_LOGS), name="auditor", plain=INGEST_TOPICS, group=GROUP,
+        start=start,
+    )  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -13,8 +13,9 @@ from pipeline.control.state import TradingStateMachine
 from pipeline.errors import BrokerUnavailable
 from pipeline.gateway.worker import GATEWAY_LOG
 from pipeline.kafka_logging import ClientLog
+from pipeline.packets.lanes import INGEST_TOPIC, INGEST_TOPICS
 from pipeline.rules.context import BrokerState, CommandSeen, GroupState, TopicState
-from pipeline.rules.windows import MARKET, Logs
+from pipeline.rules.windows import Logs
 from pipeline.settings import Settings
 from pipeline.stages.routes import ROUTES
 from pipeline.topics import Action, TopicFile
@@ -106,7 +107,7 @@ class ClusterObserver:
             groups=self._groups(ends),
             commands=tuple(self._commands),
             trading_state=self._machine.trading_state if self._machine.epoch >= 0 else None,
-            packets_in=sum(end for (topic, _), end in ends.items() if topic == MARKET),
+            packets_in=sum(end for (topic, _), end in ends.items() if topic in INGEST_TOPICS),
             packets_in_before=ended_before,
             packets_out=_ended(logs),
             open_limit_s=self._open_limit_s,
@@ -139,7 +140,7 @@ class ClusterObserver:
 
     def _topics(self) -> Mapping[str, TopicState]:
         metadata = self._asked(lambda: self._admin.list_topics(timeout=_TIMEOUT_S)).topics
-        market = metadata.get(self._settings.topic(MARKET))
+        market = metadata.get(self._settings.topic(INGEST_TOPIC))
         count = len(market.partitions) if market is not None else 0
         file = self._file.with_symbol_partitions(count) if count else self._file
         least = file.profile(self._settings.topic_profile).min_insync_replicas

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.errors import BrokerUnavailable, ConfigurationError
-from pipeline.rules.windows import MARKET, STAGE_LOGS, Logs, LogWindow, PartitionWindow
+from pipeline.packets.lanes import INGEST_TOPICS
+from pipeline.rules.windows import STAGE_LOGS, Logs, LogWindow, PartitionWindow
 from pipeline.settings import Settings
 from pipeline.transport.clients import drain, log_consumer, offset_of, partition_of, watermarks
 
@@ -54,10 +55,15 @@ class LogTails:
             found = entries[topic, partition]
             window = PartitionWindow(start, start == 0, found)
             topics.setdefault(topic, {})[partition] = window
-        return Logs({name: LogWindow(name, w, is_log=name != MARKET) for name, w in topics.items()})
+        return Logs(
+            {
+                name: LogWindow(name, window, is_log=name not in INGEST_TOPICS)
+                for name, window in topics.items()
+            }
+        )
 
     def counts_before(self, moment_us: int) -> int:
-        """Return how many packets stood in the ingest topic at a moment.
+        """Return how many packets stood in the ingest topics at a moment.
 
         Args:
             moment_us: Microseconds since the Unix epoch, UTC.
@@ -65,17 +71,20 @@ class LogTails:
         Raises:
             BrokerUnavailable, ConfigurationError: As `read`.
         """
-        consumer, real = self._opened(), self._settings.topic(MARKET)
-        partitions = self._partitions(consumer, (MARKET,))[MARKET]
-        asked = [TopicPartition(real, each, moment_us // 1000) for each in partitions]
+        consumer = self._opened()
+        asked = [
+            TopicPartition(self._settings.topic(topic), each, moment_us // 1000)
+            for topic, partitions in self._partitions(consumer, INGEST_TOPICS).items()
+            for each in partitions
+        ]
         try:
             found = consumer.offsets_for_times(asked, timeout=_TIMEOUT_S)
         except KafkaException as error:
-            raise BrokerUnavailable(f"Expected offsets of {real} by time, was: {error}") from error
+            raise BrokerUnavailable(f"Expected offsets by time, was: {error}") from error
         return sum(
             each.offset
             if each.offset >= 0
-            else watermarks(consumer, real, each.partition, _TIMEOUT_S)[1]
+            else watermarks(consumer, each.topic, each.partition, _TIMEOUT_S)[1]
             for each in found
         )
 
@@ -108,7 +117,7 @@ class LogTails:
     def _spans(self, consumer: Consumer, newest: int) -> dict[Place, tuple[int, int]]:
         """Return (first, end) offset to read of each partition."""
         spans = {}
-        order = (*reversed(STAGE_LOGS), MARKET)
+        order = (*reversed(STAGE_LOGS), *INGEST_TOPICS)
         for topic, partitions in self._partitions(consumer, order).items():
             for partition in partitions:
                 real = self._settings.topic(topic)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.packets.events import ValidationLevel, ValidationType
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.packets.models import ExecutionPlan, OrderEvent, RiskAssessment
 from pipeline.packets.runs import packets_of, unrolled
 from pipeline.packets.vocabulary import OrderEventKind, OutcomeKind
@@ -13,7 +14,7 @@ from pipeline.rules import oracle
 from pipeline.rules.context import ValidationContext
 from pipeline.rules.model import Need, NoData, ValidationResult, ValidationRule, rule
 from pipeline.rules.oracle import Accepted
-from pipeline.rules.windows import MARKET, STAGE_LOGS, Logs, LogWindow
+from pipeline.rules.windows import STAGE_LOGS, Logs, LogWindow
 
 __all__ = ["FLOW_RULES"]
 
@@ -21,7 +22,7 @@ _T = ValidationType
 _RISK, _EXECUTION, _FILLS = "cascade.risk", "cascade.execution", "cascade.fills"
 # Which topics each log is made from.
 _INPUTS: Mapping[str, tuple[str, ...]] = {
-    "cascade.strategic": (MARKET,),
+    "cascade.strategic": INGEST_TOPICS,
     "cascade.tactical": ("cascade.strategic",),
     _RISK: ("cascade.tactical", _FILLS),
     _EXECUTION: (_RISK,),

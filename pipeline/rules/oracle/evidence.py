@@ -13,7 +13,6 @@ from pipeline.rules.oracle.reading import Accepted
 
 __all__ = ["CHECKERS", "Checker", "Evidence", "Finding", "examine"]
 
-_MARKET = "cascade.market"
 _STAGES = ("strategic", "tactical", "risk", "execution")
 # From the last look at the clock to the venue's own: a call between two processes of a busy
 # machine. What ignores deadlines is late by far more.
@@ -25,13 +24,13 @@ class Evidence:
     """What was seen of a run that has come to rest: all that went in has been worked off.
 
     Attributes:
-        market: Offsets of the ingest topic, by partition.
+        market: Offsets of the ingest topics, by topic without namespace and partition.
         records: Records that count of each log, by topic without namespace.
         foreign: What stands in the logs that nobody can have written; see `LogReading.foreign`.
         venue: What the venue took; None where nobody could ask it.
     """
 
-    market: Mapping[int, Collection[int]]
+    market: Mapping[tuple[str, int], Collection[int]]
     records: Mapping[str, Sequence[Accepted]]
     foreign: Sequence[str] = ()
     venue: Sequence[venues.VenueFact] | None = None
@@ -90,7 +89,7 @@ def examine(evidence: Evidence) -> list[Finding]:
 def _one_record(stage: str, evidence: Evidence) -> list[str]:
     inputs: dict[tuple[str, int], Collection[int]] = {}
     if stage == "strategic":
-        inputs = {(_MARKET, partition): each for partition, each in evidence.market.items()}
+        inputs = dict(evidence.market)
     elif stage == "tactical":
         inputs = _offsets("strategic", evidence.of("strategic"))
     elif stage == "risk":

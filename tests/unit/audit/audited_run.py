@@ -10,8 +10,9 @@ from pipeline.audit.findings import Finding
 from pipeline.audit.flow_audit import FlowAudit
 from pipeline.audit.ordering import Entry
 from pipeline.packets.codec import decode, encode
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.rules.registry import RuleSet
-from pipeline.rules.windows import MARKET, STAGE_LOGS
+from pipeline.rules.windows import STAGE_LOGS
 from tests.unit.rules.real_packets import entries_of_run, run_settings
 
 __all__ = [
@@ -48,7 +49,7 @@ def make_audit(begin: Mapping[str, Place] | None = None) -> FlowAudit:
     """Return an audit that begins at the start of all topics, or elsewhere."""
     rules = RuleSet()
     audit = FlowAudit(rules.of_packets, run_settings(), patience_s=PATIENCE_S, open_limit_s=600.0)
-    places = {(topic, 0): Place(0) for topic in (MARKET, *STAGE_LOGS)}
+    places = {(topic, 0): Place(0) for topic in (*INGEST_TOPICS, *STAGE_LOGS)}
     audit.begin(places | {(topic, 0): place for topic, place in (begin or {}).items()})
     return audit
 

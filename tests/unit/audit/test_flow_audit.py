@@ -11,6 +11,7 @@ from pipeline.audit.content import Place
 from pipeline.audit.findings import Finding
 from pipeline.audit.ordering import Entry
 from pipeline.packets.codec import decode, encode
+from pipeline.packets.lanes import INGEST_TOPICS
 from pipeline.packets.models import Marker, OrderEvent
 from pipeline.packets.vocabulary import FlowState, OrderEventKind
 from tests.unit.audit.audited_run import (
@@ -311,6 +312,39 @@ def test_what_came_out_and_never_went_in_is_named() -> None:
 
     assert {"conservation", "unsourced"} == {str(each.kind) for each in found}
     assert {record.envelope.flow_id} == {each.flow_id for each in found}
+
+
+def _in_two_lanes(topics: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
+    """Return the topics as if every third packet had come in the priority lane."""
+    lanes: dict[str, list[Entry]] = {topic: [] for topic in INGEST_TOPICS}
+    places = []
+    for each in topics["cascade.market"]:
+        topic = INGEST_TOPICS[each.offset % 3 == 0]
+        places.append((topic, len(lanes[topic])))
+        lanes[topic].append(Entry(topic, 0, len(lanes[topic]), each.timestamp_ms, each.value))
+    signals = topics["cascade.strategic"][:1]
+    for each in topics["cascade.strategic"][1:]:
+        record: Any = decode(each.value)
+        topic, offset = places[record.journal.input_offset]
+        journal = replace(
+            record.journal, input_topic=topic, input_offset=offset, resume_offset=offset + 1
+        )
+        value = encode(replace(record, journal=journal))
+        signals.append(Entry(each.topic, 0, each.offset, each.timestamp_ms, value))
+    return topics | lanes | {"cascade.strategic": signals}
+
+
+def test_packets_of_both_lanes_are_followed() -> None:
+    """A sound run has no findings; one that is missing in the priority lane is named."""
+    topics = _in_two_lanes(entries())
+    audit = make_audit()
+    assert [] == audited(topics, audit=audit)
+    assert len(entries()["cascade.market"]) == audit.tallies.packets_in
+
+    dropped: Any = decode(topics["cascade.market.priority"].pop().value)
+    found = audited(topics)
+    assert {"conservation", "unsourced"} == {str(each.kind) for each in found}
+    assert {dropped.envelope.flow_id} == {each.flow_id for each in found}
 
 
 def _until(found: list[Entry], packets: int) -> list[Entry]:

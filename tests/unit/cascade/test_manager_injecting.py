@@ -63,6 +63,12 @@ def test_the_deadline_is_as_far_off_as_the_timeout(clock: ManualClock, timeout_m
     assert timeout_ms * 1000 == found.envelope.deadline - found.envelope.accepted_at
 
 
+def test_urgent_packets_go_to_the_priority_lane(injector: Injector) -> None:
+    """High and emergency ones overtake; all others go where they always went."""
+    topics = [injector.context_update(BAR, "market_data", each).topic for each in (1, 2, 3)]
+    assert ["cascade.market", "cascade.market.priority", "cascade.market.priority"] == topics
+
+
 def test_two_injections_without_a_number_are_two_flows(injector: Injector) -> None:
     """Even at the same microsecond, and without a symbol, numbers rise."""
     first, second = packet_of(injector, BAR), packet_of(injector, BAR)

@@ -122,7 +122,7 @@ def sound() -> Evidence:
         ),
     }  # fmt: skip
     records = {f"cascade.{name}": log for name, log in logs.items()}
-    return Evidence({0: range(2)}, records, (), (VenueFact(ORDER, NOW, 10.0),))
+    return Evidence({("cascade.market", 0): range(2)}, records, (), (VenueFact(ORDER, NOW, 10.0),))
 
 
 def _event(sequence: int, kind: OrderEventKind, state: FlowState, filled: float) -> OrderEvent:

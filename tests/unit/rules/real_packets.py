@@ -14,9 +14,10 @@ from pipeline.demo.reference import Reference
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
 from pipeline.market import SampleFeed
 from pipeline.packets.codec import decode, encode
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.packets.models import ExecutionPlan, Marker, OrderEvent, PortfolioUpdate
 from pipeline.packets.vocabulary import OrderEventKind
-from pipeline.rules.windows import MARKET, Logs, LogWindow, PartitionWindow
+from pipeline.rules.windows import Logs, LogWindow, PartitionWindow
 from pipeline.settings import Settings, load_settings
 
 __all__ = ["entries_of_run", "first", "logs_of", "real_logs", "run", "run_settings"]
@@ -96,7 +97,7 @@ def logs_of(
         kept = list(found if newest is None else found[-newest:])
         whole = len(kept) == len(found)
         window = PartitionWindow(0 if whole else kept[0][0], whole, kept)
-        windows[topic] = LogWindow(topic, {0: window}, is_log=topic != MARKET)
+        windows[topic] = LogWindow(topic, {0: window}, is_log=topic != INGEST_TOPIC)
     return Logs(windows)
 
 
@@ -104,9 +105,11 @@ def entries_of_run() -> dict[str, list[tuple[int, bytes | None]]]:
     """Return (offset, value) of each topic of the run, journals as real owners write them."""
     at: dict[str, tuple[str, int]] = {}
     entries: dict[str, list[tuple[int, bytes | None]]] = {
-        MARKET: [(offset, encode(each)) for offset, each in enumerate(run()["market"])]
+        INGEST_TOPIC: [(offset, encode(each)) for offset, each in enumerate(run()["market"])]
     }
-    at.update({each.envelope.packet_id: (MARKET, n) for n, each in enumerate(run()["market"])})
+    at.update(
+        {each.envelope.packet_id: (INGEST_TOPIC, n) for n, each in enumerate(run()["market"])}
+    )
     fills = [each for each in run()["fills"] if each.kind is not OrderEventKind.SUBMITTING]
     offsets = {id(each): n + 1 for n, each in enumerate(run()["fills"])}
     settled = iter(fills)
@@ -127,7 +130,7 @@ def entries_of_run() -> dict[str, list[tuple[int, bytes | None]]]:
 
 def _placed(record: Any, sequence: int, topic: str, offset: int) -> Any:
     """Return a record with the journal of its place."""
-    above = -1 if topic == MARKET else 0
+    above = -1 if topic == INGEST_TOPIC else 0
     journal = replace(
         record.journal,
         log_sequence=sequence,
@@ -136,9 +139,9 @@ def _placed(record: Any, sequence: int, topic: str, offset: int) -> Any:
         input_partition=0,
         input_offset=offset,
         input_epoch=above,
-        input_sequence=-1 if topic == MARKET else offset - 1,
+        input_sequence=-1 if topic == INGEST_TOPIC else offset - 1,
         resume_offset=offset + 1,
         resume_epoch=above,
-        resume_sequence=-1 if topic == MARKET else offset - 1,
+        resume_sequence=-1 if topic == INGEST_TOPIC else offset - 1,
     )
     return replace(record, journal=journal)

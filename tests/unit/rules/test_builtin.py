@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pipeline.packets.codec import encode
 from pipeline.packets.events import ControlKind, TradingState, ValidationLevel, ValidationType
+from pipeline.packets.lanes import INGEST_TOPIC
 from pipeline.packets.models import Marker, OrderEvent, Trace
 from pipeline.packets.vocabulary import Action, OutcomeKind, Side, SuperpositionType
 from pipeline.rules.builtin import BUILT_IN
@@ -23,7 +24,7 @@ from pipeline.rules.context import (
 )
 from pipeline.rules.model import Need, ValidationRule
 from pipeline.rules.running import RuleOutcome, Status, ask, ask_about
-from pipeline.rules.windows import MARKET, STAGE_LOGS, Logs
+from pipeline.rules.windows import STAGE_LOGS, Logs
 from tests.unit.rules.real_packets import (
     entries_of_run,
     first,
@@ -586,7 +587,7 @@ def test_latency_is_graded(by_ms: int, level: str) -> None:
 
 def test_rules_about_logs_name_each_topic_they_read() -> None:
     """The run stands in all topics that rules look at."""
-    assert {MARKET, *STAGE_LOGS} == set(real_logs().topics)
+    assert {INGEST_TOPIC, *STAGE_LOGS} == set(real_logs().topics)
 
 
 def test_a_rule_says_what_it_is() -> None:

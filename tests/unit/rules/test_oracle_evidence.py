@@ -72,11 +72,12 @@ def _at_venue(*facts: VenueFact) -> Plant:
     return lambda run: replace(run, venue=facts)
 
 
+MORE = {("cascade.market", 0): range(3)}
 TAKEN = VenueFact(ORDER, NOW, 10.0)
 
 PLANTED: dict[str, tuple[str, Plant]] = {
     "a record of nobody": ("foreign", lambda run: replace(run, foreign=["[0]@9: stray"])),
-    "market data lost": ("one-record-strategic", lambda run: replace(run, market={0: range(3)})),
+    "market data lost": ("one-record-strategic", lambda run: replace(run, market=MORE)),
     "a signal lost": ("one-record-tactical", lambda run: drop(run, "tactical", 1)),
     "a signal twice": ("one-record-tactical", lambda run: repeat(run, "tactical", 1)),
     "a fill that risk missed": ("one-record-risk", lambda run: drop(run, "risk", 2)),
@@ -134,7 +135,7 @@ def test_what_is_lost_and_what_is_doubled_is_told_apart() -> None:
 
     assert (False, False) == count(_larger(sound()))
     assert (True, False) == count(drop(sound(), "tactical", 1))
-    assert (True, False) == count(replace(sound(), market={0: range(3)}))
+    assert (True, False) == count(replace(sound(), market=MORE))
     assert (False, True) == count(repeat(sound(), "execution", 1))
     assert (False, True) == count(_at_venue(TAKEN, TAKEN)(sound()))
     # Risk has no record of the second end, either.

@@ -18,6 +18,7 @@ from pipeline.stages.engine import StageEngine
 from pipeline.stages.overload import Throughput
 from pipeline.stages.routes import ROUTES
 from pipeline.testing import ManualClock
+from pipeline.transport.credit import Credit
 from pipeline.transport.journal import Ownership, input_readers
 from pipeline.transport.log import InputPosition, Position
 from pipeline.transport.rounds import Round
@@ -212,12 +213,13 @@ class Bench:
     stage: str = "strategic"
     ownership: Ownership = field(default_factory=ownership_of)
     throughput: Throughput | None = None
+    credit: Credit | None = None
 
     def __post_init__(self) -> None:
         self.host = FakeHost(self.ownership)
         self.engine = StageEngine(
             ROUTES[self.stage], self.logic, cast(Any, self.host), FakeControl(), self.settings,
-            throughput=self.throughput,
+            throughput=self.throughput, credit=self.credit,
         )  # fmt: skip
 
     async def work_off(self, *values: bytes | MarketData | None, start: int = 0) -> list[Any]:

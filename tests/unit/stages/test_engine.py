@@ -11,10 +11,13 @@ from pipeline.policies.breaker import BreakerState
 from pipeline.settings import load_settings
 from pipeline.stages.contract import Draft, Input
 from pipeline.stages.fates import Fate
+from pipeline.testing import ManualClock
+from pipeline.transport.credit import Credit
 from pipeline.transport.log import Position
 from tests.unit.stages.engine_factories import (
     DECISION,
     MARKET,
+    NOW,
     Bench,
     FakeLogic,
     market_data,
@@ -237,6 +240,31 @@ async def test_a_decision_that_is_no_number_gives_way_too() -> None:
 
 
 # -- order and positions ---------------------------------------------------------------------------
+
+
+async def test_urgent_records_are_written_before_others_are_decided() -> None:
+    """In the order in which they would be anyway, and in a round without any nothing is split."""
+    bench = Bench()
+    priorities = (1, 2, 1, 3)
+    records = await bench.work_off(
+        *(market_data(sequence=n, priority=p) for n, p in enumerate(priorities))
+    )
+    assert [[3, 1], [0, 2]] == bench.logic.asked
+    assert ["records", "records"] == bench.host.steps
+    assert [3, 1, 0, 2] == [record.journal.input_offset for record in records]
+    await bench.work_off(market_data(sequence=9), start=4)
+    assert ["records"] * 3 == bench.host.steps
+
+
+async def test_what_went_on_uses_up_credit() -> None:
+    """Each record of a round counts, from when the round began."""
+    credit = Credit(ManualClock().now_us)
+    bench = Bench(credit=credit)
+    credit.room(5000, 0.0)
+    await bench.work_off(*(market_data(sequence=n) for n in range(5)))
+    assert 5 == credit.under_way
+    credit.came_out(NOW, NOW + 1, None)
+    assert 0 == credit.under_way
 
 
 async def test_priority_goes_first_and_positions_stay_safe() -> None:

@@ -1,9 +1,11 @@
 """What a record of the last log tells of how far packets have come."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
-from confluent_kafka import Message
+from confluent_kafka import OFFSET_END, Consumer, Message, TopicPartition
 from msgspec.structs import replace
 
 from pipeline.packets.codec import encode
@@ -74,3 +76,53 @@ def test_the_newest_of_a_fetch_is_told() -> None:
     values = [encode(older), encode(newer), encode(plan(priority=3)), b"noise", marker()]
     assert [(NOW + 5, NOW + 40, NOW + 7)] == told(values)
     assert [] == told([b"noise", marker()])
+
+
+class _Log:
+    """The last log, which ends the reader when it was polled once."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self.assigned: list[int] = []
+        self.unassigned = 0
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None})})
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self.assigned += [each.offset for each in partitions]
+
+    def unassign(self) -> None:
+        self.unassigned += 1
+
+    def poll(self, timeout: float) -> None:
+        self._stop()
+
+
+class _NotNeeded(threading.Event):
+    """Ends the reader when it has been waited for once, in vain."""
+
+    stop: Callable[[], None]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.stop()
+        return False
+
+
+def _followed(needed: threading.Event) -> _Log:
+    settings = load_settings(broker="127.0.0.1:1")
+    reader = ProgressReader(settings, "strategic", "cascade.execution", Told(), needed)
+    log = _Log(reader.stop)
+    if isinstance(needed, _NotNeeded):
+        needed.stop = reader.stop
+    reader._follow(cast(Consumer, log))
+    return log
+
+
+def test_nothing_is_read_while_nobody_needs_it() -> None:
+    """So a pipeline with little to do pays nothing; when it is needed it begins at the end."""
+    needed = threading.Event()
+    needed.set()
+    assert [] == _followed(_NotNeeded()).assigned
+    log = _followed(needed)
+    assert ([OFFSET_END], 1) == (log.assigned, log.unassigned)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -14,15 +15,16 @@ from pipeline.policies.strategic import StrategicSettings
 from pipeline.stages.contract import Context, Draft, Input, seal
 from pipeline.stages.fates import Fate
 from pipeline.stages.strategic_logic import StrategicLogic, StrategicState
+from pipeline.stages.views import unpack
 from tests.unit.stages.engine_factories import MARKET, NOW, market_data
 
 CONTEXT = Context(ControlView(TradingState.ACTIVE, 0, current=True), -1)
 JOURNAL = Journal(0, 0, MARKET, 0, 0, -1, -1, 0, -1, -1, NOW, 0, "owner", "build")
 
 
-def _packet(sequence: int, symbol: str = "AAPL") -> MarketData:
+def _packet(sequence: int, symbol: str = "AAPL", priority: int = 1) -> MarketData:
     close = 100.0 + sequence % 7 + sequence * 0.1
-    packet = market_data(symbol, sequence)
+    packet = market_data(symbol, sequence, priority=priority)
     return MarketData(packet.envelope, Bar(close, close + 1, close - 1, close, 1000.0, 60))
 
 
@@ -89,6 +91,27 @@ def test_what_nobody_can_remember_counts_as_a_duplicate() -> None:
     _decide(state, [_input(_packet(100))])
     drafts = _decide(state, [_input(_packet(100 - 63)), _input(_packet(100 - 64))])
     assert [Fate.SUPERSEDED, Fate.DUPLICATE] == _fates(drafts)
+
+
+def test_a_backlog_that_an_urgent_packet_overtook_is_superseded() -> None:
+    """However long it is: none of it was decided, and a dead letter for each would be wrong."""
+    state = StrategicState()
+    _decide(state, [_input(_packet(1))])
+    for urgent in (1000, 1100):
+        _decide(state, [_input(_packet(urgent, priority=2))])
+    drafts = _decide(state, [_input(_packet(n)) for n in (2, 900, 1036, 1)])
+    assert [Fate.SUPERSEDED] * 3 + [Fate.DUPLICATE] == _fates(drafts)
+    again = StrategicLogic().load(StrategicLogic().dump(state))
+    assert [Fate.SUPERSEDED] == _fates(_decide(again, [_input(_packet(2))]))
+
+
+def test_a_snapshot_without_urgent_packets_is_one_from_before_the_priority_lane() -> None:
+    """So workers of both versions take over from each other."""
+    state, logic = StrategicState(), StrategicLogic()
+    _decide(state, [_input(_packet(n)) for n in (5, 6)])
+    _, latest = unpack(logic.dump(state), 2)
+    assert {"AAPL": [6, 3]} == msgspec.json.decode(latest)
+    assert state.latest == logic.load(logic.dump(state)).latest
 
 
 def test_symbols_count_each_by_itself() -> None:

@@ -28,9 +28,10 @@ def test_the_project_s_topics_are_all_there() -> None:
     """Every log has snapshots, every input dead letters, and control its two topics."""
     expected = {
         "cascade.market",
+        "cascade.market.priority",
         *(f"cascade.{log}" for log in _LOGS),
         *(f"cascade.{log}.snapshots" for log in _LOGS),
-        *(f"cascade.{name}.dead" for name in ("market", *_LOGS)),
+        *(f"cascade.{name}.dead" for name in ("market", "market.priority", *_LOGS)),
         *(f"cascade.{name}" for name in ("control", "control.state", "emergency")),
         *(f"cascade.{name}" for name in ("coordination", "alerts", "audit")),
         "cascade.metrics",
@@ -44,7 +45,7 @@ def test_what_is_keyed_by_symbol_is_partitioned_alike() -> None:
     """Strategic and tactical write to the partition number they read, risk to one."""
     topics = TopicFile.load().topics
     symbols = [topic.partitions for topic in topics.values() if topic.key == "symbol"]
-    assert (len(symbols), len(set(symbols))) == (3, 1)
+    assert (len(symbols), len(set(symbols))) == (4, 1)
     assert topics["cascade.risk"].partitions == topics["cascade.fills"].partitions == 1
 
 

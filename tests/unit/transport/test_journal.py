@@ -71,6 +71,14 @@ def test_an_owner_reads_its_partition_and_all_joined_ones() -> None:
     assert expected == SPEC.inputs(2, {"cascade.tactical": 2, "cascade.fills": 3})
 
 
+def test_an_owner_reads_its_partition_of_the_priority_topic() -> None:
+    """Where there is one; a cluster from before it has none to count."""
+    spec = LogSpec("first", "log", "normal", priority="urgent")
+    assert [("normal", 2), ("urgent", 2)] == spec.inputs(2, {"normal": 4, "urgent": 4})
+    assert [("normal", 2)] == spec.inputs(2, {"normal": 4})
+    assert ("normal", "urgent") == spec.sources
+
+
 def test_inputs_that_are_logs_have_a_reading_rule() -> None:
     """It stands at the input's position; an ingest topic has none."""
     positions = {

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from typing import Any, cast
 
-from pipeline.transport.rounds import RoundQueue
+from pipeline.transport.rounds import Round, RoundQueue
 from tests.unit.stages.engine_factories import FakeMessage
 
 
@@ -82,3 +82,75 @@ async def test_rounds_of_a_busy_worker_let_others_run() -> None:
 
     await asyncio.gather(work("busy", busy), work("other", other))
     assert ["busy", "other"] * 5 == turns
+
+
+def _offsets(taken: Round) -> list[int]:
+    return [int(each.offset() or 0) for found in taken.records.values() for each in found]
+
+
+async def test_a_round_is_of_one_lane_the_priority_lane_first() -> None:
+    """What is urgent waits neither behind the others nor for their work."""
+    queue = _queue()
+    queue.add(_messages(1, 2), 10, 1)
+    queue.add(_messages(8, 9), 20, 1, priority=True)
+    assert [[8, 9], [1, 2]] == [_offsets(await queue.take()) for _ in range(2)]
+
+
+async def test_eight_priority_rounds_then_a_normal_one() -> None:
+    """However many urgent messages come, the normal lane has its turns."""
+    queue = _queue(limit=1)
+    queue.add(_messages(*range(20)), 10, 1)
+    queue.add(_messages(*range(100, 120)), 10, 1, priority=True)
+    turns = [_offsets(await queue.take())[0] >= 100 for _ in range(18)]
+    assert ([True] * 8 + [False]) * 2 == turns
+
+
+async def test_priority_rounds_alone_use_up_no_turns() -> None:
+    """Turns count only while somebody waits for one."""
+    queue = _queue(limit=1)
+    queue.add(_messages(*range(100, 112)), 10, 1, priority=True)
+    for _ in range(10):
+        await queue.take()
+    queue.add(_messages(1), 10, 1)
+    assert [110, 111, 1] == [_offsets(await queue.take())[0] for _ in range(3)]
+
+
+async def test_the_normal_lane_goes_on_as_far_as_it_may() -> None:
+    """It is told how many wait, and how long ago the priority lane had a round."""
+    asked: list[tuple[int, bool]] = []
+
+    def room(waiting: int, since_priority_s: float) -> int:
+        asked.append((waiting, since_priority_s < 60.0))
+        return 2
+
+    queue = RoundQueue(asyncio.get_running_loop(), 100, room)
+    queue.clear(1)
+    queue.add(_messages(1, 2, 3), 10, 1)
+    assert [1, 2] == _offsets(await queue.take())
+    queue.add(_messages(9), 10, 1, priority=True)
+    assert [[9], [3]] == [_offsets(await queue.take()) for _ in range(2)]
+    assert [(3, False), (1, True)] == asked
+
+
+async def test_who_waits_for_room_asks_again() -> None:
+    """When woken, and by itself, in case that nobody ever does."""
+    rooms = iter([0, 1, 0, 0, 1])
+    queue = RoundQueue(asyncio.get_running_loop(), 100, lambda *_: next(rooms))
+    queue.clear(1)
+    queue.add(_messages(1, 2), 10, 1)
+    taking = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.wake()
+    assert [1] == _offsets(await asyncio.wait_for(taking, 10))
+    assert [2] == _offsets(await asyncio.wait_for(queue.take(), 10))
+
+
+async def test_urgent_messages_do_not_wait_for_room() -> None:
+    """A full pipeline holds back the normal lane only."""
+    queue = RoundQueue(asyncio.get_running_loop(), 100, lambda *_: 0)
+    queue.clear(1)
+    queue.add(_messages(1), 10, 1)
+    taking = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.add(_messages(9), 10, 1, priority=True)
+    assert [9] == _offsets(await asyncio.wait_for(taking, 10))

@@ -45,6 +45,7 @@ class Rules:
     read_back_before_snapshot: bool = True
     resume_by_cursor: bool = True
     keep_done: bool = True
+    all_positions: bool = True
     newcomer: Callable[[], LogReader] | None = None
 
 
@@ -206,6 +207,8 @@ class Owner:
             yield from self._read_until_token()
         else:
             yield from self._read_until(end)
+        if not self._rules.all_positions:
+            self.memory.positions = dict(list(self.memory.positions.items())[:1])
         self._read_back = {self.memory.sequence: self.epoch}
         self.doing = "taken over"
         self._stage.take_overs.append(TakeOver(self.epoch, self.memory.copy()))

@@ -1,8 +1,10 @@
 """A seeded world of two chained stages whose owners compete, crash, sleep and lose writes.
 
-ingest.a --> stage "up" --> log.up --+
-+--> stage "down" --> log.down --> observers
-ingest.b --+
+ingest.a --+--> stage "up" --> log.up --+
+           |                           +--> stage "down" --> log.down --> observers
+ingest.p --+                 ingest.b --+
+
+ingest.p is the priority lane of the first stage; half of the worlds have one.
 """
 
 from collections import Counter
@@ -83,8 +85,10 @@ class World:
         self.failures: list[str] = []
         self.faults = Faults.draw(self.random)
         self.ingest_a, self.ingest_b = Log("ingest.a"), Log("ingest.b")
+        self.ingest_p = Log("ingest.p") if seed % 2 else None
         log_up, log_down = Log("log.up"), Log("log.down")
-        self.up = Stage(log_up, [self.ingest_a], frozenset())
+        lanes = [log for log in (self.ingest_a, self.ingest_p) if log is not None]
+        self.up = Stage(log_up, lanes, frozenset())
         self.down = Stage(log_down, [log_up, self.ingest_b], frozenset({log_up.name}))
         self.stages = [self.up, self.down]
         self.slots = {stage.log.name: self._slots(stage) for stage in self.stages}
@@ -166,7 +170,11 @@ class World:
             choose((0, 0, 1, 1, 2, 3)),
         )
         raw = Raw(key, priority, self.random.getrandbits(16), parts)
-        self._to_ingest.pop().append(raw)
+        log = self._to_ingest.pop()
+        # Now and then somebody sends an urgent one to the other lane.
+        if log is self.ingest_a and priority > 1 and choose((True, True, False)):
+            log = self.ingest_p or log
+        log.append(raw)
 
     def _rebalance(self, stage: Stage) -> None:
         """Assign the log to one owner; who learns of it when is anybody's guess."""

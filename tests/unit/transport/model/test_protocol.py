@@ -31,6 +31,10 @@ WEAKENED = {
         Rules(keep_done=False),
         {"snapshots", "each input once"},
     ),
+    "one position, whatever inputs there are": (
+        Rules(all_positions=False),
+        {"take-overs", "each input once"},
+    ),
     "begin at the first marker, without a position": (
         Rules(newcomer=Guessing),
         {"readers agree"},
@@ -62,6 +66,7 @@ def test_the_storm_reaches_what_it_is_for() -> None:
     for seed in range(30):
         world = simulate(seed, Rules())
         seen += world.seen
+        seen["input of the priority lane"] += len(world.ingest_p.entries) if world.ingest_p else 0
         for stage in world.stages:
             late, behind = ignored(stage.log)
             seen["record of an old epoch"] += late
@@ -77,6 +82,7 @@ def test_the_storm_reaches_what_it_is_for() -> None:
             "crash: taken over",
             "crash: taking over",
             "crash: writing a snapshot",
+            "input of the priority lane",
             "landed after its owner ended",
             "log that starts late",
             "lost batch",
