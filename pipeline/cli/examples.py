@@ -34,6 +34,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench growth": ("bench growth",),
     "bench halt": ("bench halt --json",),
     "bench isolate": ("bench isolate",),
+    "bench lanes": ("bench lanes", "bench lanes --capacity 1500 --json"),
     "bench latency": ("bench latency",),
     "bench overload": ("bench overload",),
     "bench price": ("bench price",),
