@@ -103,6 +103,6 @@ async def test_urgent_messages_are_not_gathered() -> None:
     """Those of the normal lane wait for more while the worker is busy."""
     pumps = Pumps()
     for pump in (pumps.pump, pumps.ahead):
-        pump._pacing.last_s = 100.0
+        pump._pacing.handed_over(100.0, 1000)
     waits = [pump._pacing.wait_s(100.0, 1.0) for pump in (pumps.pump, pumps.ahead)]
     assert [pytest.approx(0.02), 0.0] == waits
