@@ -27,7 +27,7 @@ ROUND_LINGER_MS = 0.5
 """Records of one round are handed over within this time, and go in one request.
 
 It costs each hop about 1 ms, since the client waits whole milliseconds. Without it rounds go in
-parts, so there are more of them: at 1000 packets/s that costs an eighth more CPU, and twice the p99.
+parts, so there are more of them: at 1000 packets/s an eighth more CPU, and twice the p99.
 """
 
 _FETCH: dict[str, Any] = {
