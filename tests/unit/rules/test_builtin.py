@@ -120,6 +120,16 @@ def test_an_empty_cluster_is_no_pass(rule_id: str) -> None:
 # -- packets ---------------------------------------------------------------------------------------
 
 
+def test_a_rule_concerns_the_types_of_the_packets_that_it_looks_at() -> None:
+    """Who remembers which rules concern a type leaves none out, and asks no rule in vain."""
+    packets = [packet for packets in run().values() for packet in packets]
+    for rule in BUILT_IN:
+        if rule.needs is Need.PACKET:
+            seen = {type(packet) for packet in packets if rule.looks_at(packet)}
+            assert seen
+            assert seen == {kind for kind in set(map(type, packets)) if rule.concerns(kind)}
+
+
 def _with(log: str, part: str, **changes: Any) -> Any:
     """Return a real packet of a log, one of its parts changed."""
     packet = first(log, part)
