@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.settings import Settings
 from tests.cluster import cluster, variables
+from tests.kafka_workers import wait_until
 
 __all__ = ["cluster"]
 
@@ -38,11 +39,20 @@ def found(settings: Settings, *arguments: str) -> Any:
 
 def test_status_says_state_and_systems(cluster: Settings) -> None:
     """All four systems are there and active, and the state says so; people get the same."""
-    content = found(cluster, "status")
-    assert "READY" == content["state"]
+    # On a busy machine a heartbeat may come later than the command waits for it.
+    seen: list[Any] = []
+
+    def ready() -> bool:
+        seen.append(found(cluster, "status"))
+        return bool(seen[-1]["state"] == "READY")
+
+    wait_until(ready, "all four stages to be active")
+    content = seen[-1]
     assert STAGES == set(content["systems"])
     assert {"active"} == {each["status"] for each in content["systems"].values()}
-    assert "READY" in call(variables(cluster), "status").stdout
+    wait_until(
+        lambda: "READY" in call(variables(cluster), "status").stdout, "people to be told the same"
+    )
 
 
 def test_metrics_say_what_is_not_measured(cluster: Settings) -> None:
