@@ -205,7 +205,9 @@ def _replayed(*arguments: str) -> dict[str, Any]:
 
 
 def _topics(settings: Settings) -> set[str]:
-    return set(AdminClient(settings.client()).list_topics(timeout=10).topics)
+    """Return the topics of the run and of its replays; others are tested on the same broker."""
+    found = AdminClient(settings.client()).list_topics(timeout=10).topics
+    return {each for each in found if each.startswith(settings.namespace)}
 
 
 def _selected(settings: Settings) -> Selection:
