@@ -3,13 +3,18 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import msgspec
 import pytest
 
-__all__ = ["Suite", "add_only", "last_words", "run_suite"]
+from pipeline.bench.lab import Check
+from pipeline.bench.output import checks_text
+
+__all__ = ["Suite", "add_only", "last_words", "run_suite", "tell_checks", "tell_notice"]
 
 
 class Suite(Protocol):
@@ -49,6 +54,32 @@ def run_suite(
     if as_json:
         sys.stdout.write(results.as_json() + "\n")
     return code
+
+
+def tell_notice(text: str) -> None:
+    """Tell people what is done, aside from figures."""
+    sys.stderr.write(f"{text}\n")
+
+
+def tell_checks(
+    found: Mapping[str, Any], judged: Sequence[Check], lines: Sequence[str], *, as_json: bool
+) -> int:
+    """Print what was found and how it is judged; return the exit code: 1 if a check failed.
+
+    Args:
+        found: Figures, for JSON.
+        judged: What is asked, and whether it was so.
+        lines: What was found, for people.
+        as_json: Print JSON, alone on standard output.
+    """
+    passed = all(each.passed for each in judged)
+    verdict = "pass" if passed else "fail"
+    if as_json:
+        content = {"verdict": verdict, "checks": [asdict(each) for each in judged], **found}
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(content)).decode() + "\n")
+    else:
+        sys.stdout.write("\n".join([*lines, checks_text(judged), f"verdict: {verdict}"]) + "\n")
+    return 0 if passed else 1
 
 
 def last_words(report: pytest.TestReport) -> str:

@@ -15,18 +15,15 @@ import sys
 import tempfile
 import time
 import uuid
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pipeline import broker
 from pipeline.bench.lab import Check, at_least, at_most
-from pipeline.bench.output import checks_text
 from pipeline.settings import ScalingSettings, Settings, load_settings
 from tests.autoscale.rig import Autoscaled
 from tests.faults.rig import now_ms
+from tests.suites import tell_checks, tell_notice
 
 __all__ = ["checks", "main", "ramp"]
 
@@ -128,7 +125,7 @@ def main(arguments: list[str]) -> int:
         own = load_settings(broker=None, home=folder / "broker")
         try:
             settings = load_settings(
-                broker=broker.up(own, notice=_notice).bootstrap,
+                broker=broker.up(own, notice=tell_notice).bootstrap,
                 namespace=f"autoscale-{uuid.uuid4().hex[:8]}",
                 home=folder / "home",
                 cascade_timeout_ms=_TIMEOUT_MS,
@@ -143,29 +140,14 @@ def main(arguments: list[str]) -> int:
             broker.down(own)
     found |= {"target": chosen.target, "cores": os.cpu_count(),
               "load_average": round(os.getloadavg()[1], 1)}  # fmt: skip
-    return _told(found, checks(found), as_json=chosen.json)
-
-
-def _notice(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-def _told(found: dict[str, Any], judged: list[Check], *, as_json: bool) -> int:
-    passed = all(each.passed for each in judged)
-    verdict = "pass" if passed else "fail"
-    if as_json:
-        content = {"verdict": verdict, "checks": [asdict(each) for each in judged], **found}
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(content)).decode() + "\n")
-    else:
-        lines = [
-            f"{each['added']} added {each['added_after_s']:g} s after the load rose"
-            f"{', ' + each['killed'] + ' killed then' if each['killed'] else ''};"
-            f" all ended {each['ended_after_s']:g} s after it fell"
-            for each in found["ramps"]
-        ]
-        lines += [*found["said"], *found["violations"], checks_text(judged), f"verdict: {verdict}"]
-        sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if passed else 1
+    lines = [
+        f"{each['added']} added {each['added_after_s']:g} s after the load rose"
+        f"{', ' + each['killed'] + ' killed then' if each['killed'] else ''};"
+        f" all ended {each['ended_after_s']:g} s after it fell"
+        for each in found["ramps"]
+    ]
+    lines += [*found["said"], *found["violations"]]
+    return tell_checks(found, checks(found), lines, as_json=chosen.json)
 
 
 if __name__ == "__main__":

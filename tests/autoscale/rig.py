@@ -15,14 +15,14 @@ from typing import NamedTuple
 from pipeline.gateway.application import paper_file
 from pipeline.packets.codec import decode
 from pipeline.packets.events import MetricsSnapshot
-from pipeline.rules.oracle import Finding, examine
+from pipeline.rules.oracle import Finding
 from pipeline.run.workers import child_environment
 from pipeline.settings import Settings
 from pipeline.watch.catalogue import spelled
 from pipeline.watch.history import TOPIC, figures_of_snapshot
 from tests.cluster import prepare
 from tests.faults.collector import LOGS, Collector
-from tests.faults.rig import ContinuedFeed, now_ms, steady_load, venue_facts
+from tests.faults.rig import ContinuedFeed, now_ms, settled_findings, steady_load
 from tests.kafka_workers import as_bytes, read_topic
 
 __all__ = ["Autoscaled", "Change"]
@@ -143,12 +143,7 @@ class Autoscaled:
 
     def findings(self) -> list[Finding]:
         """Wait until all that was sent is worked off; return what is wrong with it."""
-        found = []
-        try:
-            self.seen.wait(self.seen.at_rest, "all to be worked off", _DRAIN_S)
-        except AssertionError as error:
-            found.append(Finding("at-rest", str(error), lost=True))
-        return [*found, *examine(self.seen.evidence(venue_facts(paper_file(self.settings))))]
+        return settled_findings(self.seen, paper_file(self.settings), _DRAIN_S)
 
     def busy(self, stage: str, since_us: int, until_us: int) -> float | None:
         """Return for what share of a time the busiest worker of a stage was busy, its median."""

@@ -31,8 +31,8 @@ __all__ = [
     "ContinuedFeed",
     "Rig",
     "now_ms",
+    "settled_findings",
     "steady_load",
-    "venue_facts",
 ]
 
 STAGES = tuple(LOGS)
@@ -103,7 +103,23 @@ def steady_load(settings: Settings, feed: ContinuedFeed, rate: float) -> Iterato
     assert reports[0].failed == 0, f"Expected all to be sent, was {reports[0].first_error}"
 
 
-def venue_facts(file: Path) -> list[VenueFact]:
+def settled_findings(seen: Collector, venue_file: Path, limit_s: float) -> list[Finding]:
+    """Wait until all that was sent is worked off; return what is wrong with it.
+
+    Args:
+        seen: What was written to the topics.
+        venue_file: Of the paper venue.
+        limit_s: The longest wait, seconds; what is not worked off then is a finding.
+    """
+    found = []
+    try:
+        seen.wait(seen.at_rest, "all to be worked off", limit_s)
+    except AssertionError as error:
+        found.append(Finding("at-rest", str(error), lost=True))
+    return [*found, *examine(seen.evidence(_venue_facts(venue_file)))]
+
+
+def _venue_facts(file: Path) -> list[VenueFact]:
     """Return what the venue of a file took, each time that it took it."""
     with PaperVenue(file) as venue:
         filled = {each.report.client_order_id: each.report.filled for each in venue.orders()}
@@ -268,18 +284,7 @@ class Rig:
 
     def findings(self) -> list[Finding]:
         """Wait until all that was sent is worked off; return what is wrong with it."""
-        try:
-            self.seen.wait(self.seen.at_rest, "all to be worked off", _DRAIN_S)
-        except AssertionError as error:
-            return [
-                Finding("at-rest", str(error), lost=True),
-                *examine(self.seen.evidence(self.venue())),
-            ]
-        return examine(self.seen.evidence(self.venue()))
-
-    def venue(self) -> list[VenueFact]:
-        """Return what the venue took, each time that it took it."""
-        return venue_facts(self.venue_file)
+        return settled_findings(self.seen, self.venue_file, _DRAIN_S)
 
     def refused(self) -> int:
         """Return how often the venue refused an id that it knew."""

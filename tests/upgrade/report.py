@@ -9,7 +9,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ import msgspec
 
 from pipeline import broker
 from pipeline.bench.lab import Check, at_least, at_most
-from pipeline.bench.output import checks_text
 from pipeline.settings import load_settings
+from tests.suites import tell_checks, tell_notice
 from tests.upgrade.trees import next_tree, this_tree
 
 __all__ = ["checks", "main", "upgraded"]
@@ -82,31 +81,16 @@ def main(arguments: list[str]) -> int:
         folder = Path(name)
         settings = load_settings(broker=None, home=folder / "broker")
         try:
-            own = broker.up(settings, notice=_notice)
+            own = broker.up(settings, notice=tell_notice)
             found = upgraded(folder, own.bootstrap, chosen.rate, chosen.count)
         finally:
             broker.down(settings)
-    return _told(found, checks(found), as_json=chosen.json)
-
-
-def _notice(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-def _told(found: dict[str, Any], judged: list[Check], *, as_json: bool) -> int:
-    passed = all(each.passed for each in judged)
-    verdict = "pass" if passed else "fail"
-    if as_json:
-        content = {"verdict": verdict, "checks": [asdict(each) for each in judged], **found}
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(content)).decode() + "\n")
-    else:
-        lines = [
-            f"{each['stage']:10} {each['way']:8} longest gap {each['gap_s']:.2f} s"
-            for each in found["replaced"]
-        ]
-        lines += [*found["violations"], checks_text(judged), f"verdict: {verdict}"]
-        sys.stdout.write("\n".join(lines) + "\n")
-    return 0 if passed else 1
+    lines = [
+        f"{each['stage']:10} {each['way']:8} longest gap {each['gap_s']:.2f} s"
+        for each in found["replaced"]
+    ]
+    lines += found["violations"]
+    return tell_checks(found, checks(found), lines, as_json=chosen.json)
 
 
 if __name__ == "__main__":

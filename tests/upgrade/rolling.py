@@ -23,12 +23,12 @@ from pipeline.emergency.membership import LiveWorkers
 from pipeline.gateway.application import paper_file
 from pipeline.packets import schemas
 from pipeline.packets.events import ControlKind
-from pipeline.rules.oracle import Finding, examine
+from pipeline.rules.oracle import Finding
 from pipeline.settings import Settings, load_settings
 from pipeline.topics import TopicFile
 from pipeline.topics import apply as apply_topics
 from tests.faults.collector import LOGS, Collector
-from tests.faults.rig import MODULES, ContinuedFeed, now_ms, steady_load, venue_facts
+from tests.faults.rig import MODULES, ContinuedFeed, now_ms, settled_findings, steady_load
 from tests.kafka_workers import Worker, read_topic
 
 __all__ = ["ORDER", "Replaced", "Rolling"]
@@ -144,12 +144,7 @@ class Rolling:
 
     def findings(self) -> list[Finding]:
         """Wait until all that was sent is worked off; return what is wrong with it."""
-        found = []
-        try:
-            self.seen.wait(self.seen.at_rest, "all to be worked off", _DRAIN_S)
-        except AssertionError as error:
-            found.append(Finding("at-rest", str(error), lost=True))
-        return [*found, *examine(self.seen.evidence(venue_facts(paper_file(self.settings))))]
+        return settled_findings(self.seen, paper_file(self.settings), _DRAIN_S)
 
     def written(self) -> dict[str, dict[str, int]]:
         """Return how many records each stage wrote with the old schema, and with the new one."""
