@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -26,6 +26,7 @@ from pipeline.bench.busy import busy
 from pipeline.bench.lab import Check, Lab, at_least, at_most
 from pipeline.bench.orders import Planned, plans_of, round_ms, submissions_of, within
 from pipeline.bench.turn import Turn
+from pipeline.bench.waiting import wait_until
 from pipeline.clock import WallClock
 from pipeline.control.latch import Latch
 from pipeline.control.log import fold
@@ -277,7 +278,10 @@ class _Desk:
             within(submissions_of(turn.settings), since_us, self._clock.now_us())
         )
         self._start_broker()
-        _until(lambda: not Latch.of(turn.settings).read().local, "the halt in the control log")
+        wait_until(
+            lambda: not Latch.of(turn.settings).read().local, "the halt in the control log",
+            _LIMIT_S, every_s=_LOOK_S,
+        )  # fmt: skip
         epoch = fold(turn.settings).halts.get(halt_id, -1)
         figures["local_halt_published"] = float(epoch >= 0)
         self._settle()
@@ -361,7 +365,7 @@ class _Desk:
             except BrokerUnavailable:
                 return False
 
-        _until(answers, "the broker to answer")
+        wait_until(answers, "the broker to answer", _LIMIT_S, every_s=_LOOK_S)
 
     def _say(self, text: str) -> None:
         self._lab.ground.say(f"halt: {text}.")
@@ -377,11 +381,3 @@ def _give(
 
 def _pause(seconds: float) -> None:
     time.sleep(seconds)
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + _LIMIT_S
-    while not condition():
-        if time.monotonic() > deadline_s:
-            raise BrokerUnavailable(f"Expected {what} within {_LIMIT_S:g} s, was not")
-        time.sleep(_LOOK_S)

@@ -21,7 +21,7 @@ from pipeline.bench.packets import URGENT, Kind
 from pipeline.bench.reader import Checked, EndReader, check
 from pipeline.bench.search import highest_sustained
 from pipeline.bench.turn import LoadProcess, Turn
-from pipeline.errors import BrokerUnavailable
+from pipeline.bench.waiting import wait_until
 from pipeline.packets.lanes import INGEST_TOPIC, PRIORITY_TOPIC
 from pipeline.packets.vocabulary import Priority
 from pipeline.transport.clients import log_consumer, watermarks
@@ -129,11 +129,7 @@ def _load(turn: Turn, urgent: "_Urgent", found: Lanes, task: Task) -> None:
 
         begun = end()
         turn.begin(count, offered, made_ahead=True)
-        deadline_s = time.monotonic() + _READY_S
-        while end() - begun < offered * _BUILD_UP_S:
-            if time.monotonic() > deadline_s:
-                raise BrokerUnavailable(f"Expected the load within {_READY_S:g} s, was too slow")
-            time.sleep(_POLL_S)
+        wait_until(lambda: end() - begun >= offered * _BUILD_UP_S, "the load", _READY_S)
         beside = urgent.send(task, arriving=False)
         normal = turn.end(count + task.count, _DRAIN_S)
     found.phases["loaded"] = _phase(urgent.seen(beside), beside)
@@ -185,14 +181,12 @@ class _Urgent:
         self._process.begin(task)
         while (sent := self._process.poll()) is None:
             time.sleep(_POLL_S)
-        deadline_s = time.monotonic() + _READY_S
-        while arriving and self._reader.end() - before < task.total:
-            if time.monotonic() > deadline_s:
-                raise BrokerUnavailable(
-                    f"Expected {task.total} packets of the priority lane to come out, was"
-                    f" {self._reader.end() - before}"
-                )
-            time.sleep(_POLL_S)
+        if arriving:
+            wait_until(
+                lambda: self._reader.end() - before >= task.total,
+                f"{task.total} packets of the priority lane to come out", _READY_S,
+                was=lambda: f"{self._reader.end() - before}",
+            )  # fmt: skip
         return sent
 
     def seen(self, sent: Sent) -> Checked:

@@ -7,7 +7,6 @@ is let loose on what the replay wrote.
 """
 
 import statistics
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 from pipeline import topics
 from pipeline.bench.contenders import pipeline
 from pipeline.bench.lab import Check, Lab, at_least, at_most
+from pipeline.bench.waiting import wait_until
 from pipeline.clock import WallClock
 from pipeline.control.writer import ControlWriter, new_command
-from pipeline.errors import BrokerUnavailable
 from pipeline.gateway.application import paper_file
 from pipeline.gateway.orders import needs_record
 from pipeline.gateway.paper import PaperBehaviour, PaperVenue
@@ -172,15 +171,15 @@ def orders_of_wired_gateway(settings: Settings) -> int:
 
 def _wait_until_read(settings: Settings) -> None:
     """Wait until the gateway has passed all that stands in its input."""
-    deadline_s = time.monotonic() + _WIRED_S
     watch = OffsetWatch(settings)
-    while (waiting := watch.look().systems[GATEWAY_LOG.stage].records) != 0:
-        if time.monotonic() > deadline_s:
-            raise BrokerUnavailable(
-                f"Expected the gateway to read its whole input within {_WIRED_S:g} s, was"
-                f" {waiting} records behind"
-            )
-        time.sleep(_POLL_S)
+
+    def waiting() -> int | None:
+        return watch.look().systems[GATEWAY_LOG.stage].records
+
+    wait_until(
+        lambda: waiting() == 0, "the gateway to read its whole input", _WIRED_S, every_s=_POLL_S,
+        was=lambda: f"{waiting()} records behind",
+    )  # fmt: skip
 
 
 def _replayed(settings: Settings, selection: Selection, changes: Changes) -> Replay:
@@ -233,13 +232,10 @@ def _differing(records: list[tuple[Entry, RiskAssessment]], changed: Replay) -> 
 
 def _wait_for_orders(settings: Settings) -> None:
     """Wait until every flow that went to the gateway has ended there."""
-    deadline_s = time.monotonic() + _DRAIN_S
-    while open_flows := _open_flows(settings):
-        if time.monotonic() > deadline_s:
-            raise BrokerUnavailable(
-                f"Expected all orders to end within {_DRAIN_S:g} s, was {open_flows} flows open"
-            )
-        time.sleep(1.0)
+    wait_until(
+        lambda: not _open_flows(settings), "all orders to end", _DRAIN_S, every_s=1.0,
+        was=lambda: f"{_open_flows(settings)} flows open",
+    )  # fmt: skip
 
 
 def _open_flows(settings: Settings) -> int:

@@ -20,6 +20,7 @@ from pipeline.bench.contenders import Contender, pipeline
 from pipeline.bench.lab import Check, Lab, at_most
 from pipeline.bench.measurement import measured
 from pipeline.bench.turn import Turn
+from pipeline.bench.waiting import wait_until
 from pipeline.errors import BrokerUnavailable
 from pipeline.packets.codec import is_marker, journal_head
 from pipeline.run import log_specs
@@ -203,11 +204,10 @@ class _Watch:
         Raises:
             BrokerUnavailable: If none got any.
         """
-        deadline_s = time.monotonic() + _LIMIT_S
-        while not self._members() - self._before:
-            if time.monotonic() > deadline_s:
-                raise BrokerUnavailable(f"Expected {self._group} to get a new member, was none")
-            time.sleep(_POLL_S)
+        wait_until(
+            lambda: self._members() - self._before, f"{self._group} to get a new member",
+            _LIMIT_S, every_s=_POLL_S, was=lambda: "none",
+        )  # fmt: skip
         return time.time()
 
     def first_record_s(self) -> tuple[float, float]:

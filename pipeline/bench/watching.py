@@ -27,8 +27,8 @@ from pipeline.bench.cost import CostMeter
 from pipeline.bench.lab import Check, Lab, at_least, at_most
 from pipeline.bench.reader import Arrival, check
 from pipeline.bench.turn import Turn
+from pipeline.bench.waiting import wait_until
 from pipeline.clock import WallClock
-from pipeline.errors import BrokerUnavailable
 from pipeline.run import WATCHERS, Supervisor, child_environment, worker_specs
 from pipeline.watch.history import HistoryReader, MetricsHistory
 from pipeline.watch.worker import WINDOW_S
@@ -279,17 +279,15 @@ def _history(turn: Turn) -> HistoryReader:
 
 def _await(history: MetricsHistory, since_us: int) -> None:
     """Wait for a snapshot of the moment or later."""
-    deadline_s = time.monotonic() + _UP_S
-    while history.latest is None or history.latest.time < since_us:
-        if time.monotonic() > deadline_s:
-            raise BrokerUnavailable(f"Expected a snapshot of the monitor within {_UP_S:g} s")
-        time.sleep(_POLL_S)
+    wait_until(
+        lambda: history.latest is not None and history.latest.time >= since_us,
+        "a snapshot of the monitor", _UP_S, every_s=_POLL_S,
+    )  # fmt: skip
 
 
 def _await_audit(turn: Turn, since_us: int) -> None:
     """Wait until all before the moment is audited."""
-    deadline_s = time.monotonic() + _UP_S
-    while (found := newest_progress(turn.settings)) is None or found.audited_until < since_us:
-        if time.monotonic() > deadline_s:
-            raise BrokerUnavailable(f"Expected the auditor to have caught up within {_UP_S:g} s")
-        time.sleep(_POLL_S)
+    wait_until(
+        lambda: (found := newest_progress(turn.settings)) and found.audited_until >= since_us,
+        "the auditor to have caught up", _UP_S, every_s=_POLL_S,
+    )  # fmt: skip
