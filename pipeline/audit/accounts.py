@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from pipeline.audit.findings import Finding, FindingKind
 from pipeline.audit.ordering import Counted
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import ExecutionPlan, OrderEvent, PortfolioUpdate, RiskAssessment
 from pipeline.packets.runs import packets_of, unrolled
-from pipeline.packets.vocabulary import FlowState, OrderEventKind, Priority
+from pipeline.packets.vocabulary import FlowState, OrderEventKind
 from pipeline.rules.oracle import (
     Accepted,
     fates_stay,
@@ -160,7 +161,7 @@ class FlowAccounts:
             if getattr(packet, "bar", None) is None:
                 continue
             envelope = packet.envelope
-            lane = (one.entry.topic, envelope.symbol, envelope.priority > Priority.NORMAL)
+            lane = (one.entry.topic, envelope.symbol, is_urgent(envelope.priority))
             before = self._newest.get(lane, -1)
             if envelope.sequence <= before:
                 text = f"expected {envelope.symbol} after {before}, was {envelope.sequence}"

@@ -18,6 +18,7 @@ from pipeline.market.feeds.synthetic import SyntheticFeed
 from pipeline.market.ingest import SOURCE
 from pipeline.packets import identity
 from pipeline.packets.codec import encode
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import Envelope, Journal, MarketData, StrategicSignal
 from pipeline.packets.vocabulary import OutcomeKind, Priority, SuperpositionType
 
@@ -126,7 +127,7 @@ class PacketMaker:
         sequence = self._number // self._symbols
         self._number += 1
         symbol = market_bar.symbol
-        if self._priority is not Priority.NORMAL:
+        if is_urgent(self._priority):
             symbol = URGENT + symbol.removeprefix(NORMAL)
         envelope = self._envelope(symbol, sequence, due_us, now_us)
         packet: Struct

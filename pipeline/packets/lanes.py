@@ -2,7 +2,7 @@
 
 from pipeline.packets.vocabulary import Priority
 
-__all__ = ["INGEST_TOPIC", "INGEST_TOPICS", "PRIORITY_TOPIC", "ingest_topic"]
+__all__ = ["INGEST_TOPIC", "INGEST_TOPICS", "PRIORITY_TOPIC", "ingest_topic", "is_urgent"]
 
 INGEST_TOPIC = "cascade.market"
 PRIORITY_TOPIC = "cascade.market.priority"
@@ -10,6 +10,11 @@ INGEST_TOPICS = (INGEST_TOPIC, PRIORITY_TOPIC)
 """Topics of both lanes, without namespace."""
 
 
+def is_urgent(priority: int) -> bool:
+    """Say whether packets of that priority overtake those of normal priority."""
+    return priority > Priority.NORMAL
+
+
 def ingest_topic(priority: int) -> str:
     """Return the topic that a packet of that priority goes to, without namespace."""
-    return INGEST_TOPIC if priority == Priority.NORMAL else PRIORITY_TOPIC
+    return PRIORITY_TOPIC if is_urgent(priority) else INGEST_TOPIC

@@ -24,8 +24,9 @@ from msgspec import Struct
 from pipeline.control.state import ControlView
 from pipeline.errors import OwnershipLost, spelled
 from pipeline.keys.signing import Headers
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import Envelope
-from pipeline.packets.vocabulary import OutcomeKind, Priority
+from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.policies.breaker import Breaker
 from pipeline.settings import Settings
 from pipeline.stages.contract import Context, Draft, Input, Note, StageLogic, seal
@@ -357,7 +358,7 @@ def _urgent(inputs: Sequence[Input]) -> int:
     found = 0
     for index, each in enumerate(inputs):
         envelope: Envelope | None = getattr(each.packet, "envelope", None)
-        if envelope is not None and envelope.priority > Priority.NORMAL:
+        if envelope is not None and is_urgent(envelope.priority):
             found = index + 1
         elif envelope is not None or each.packet is None:
             break  # in order of priority: what is before is more urgent still

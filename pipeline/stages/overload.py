@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import Outcome
-from pipeline.packets.vocabulary import OutcomeKind, Priority
+from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.stages.contract import Input
 from pipeline.stages.fates import Fate
 
@@ -257,7 +258,7 @@ def _late(
     in_run = False
     for each in inputs:
         late_us = None
-        if each.fate is None and each.packet.envelope.priority == Priority.NORMAL:
+        if each.fate is None and not is_urgent(each.packet.envelope.priority):
             over_us = forecast.out_us(place) - each.packet.envelope.deadline
             late_us = over_us if over_us > 0.0 else None
         marked = late_us is not None or may_share(each.fate)

@@ -14,8 +14,8 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, Topic
 
 from pipeline.errors import PipelineError, PoisonError
 from pipeline.packets.codec import decode, journal_head
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import Envelope, ExecutionPlan
-from pipeline.packets.vocabulary import Priority
 from pipeline.settings import Settings
 from pipeline.stages.overload import may_share
 from pipeline.transport.clients import drain, log_consumer
@@ -46,7 +46,7 @@ def progress_of(plan: ExecutionPlan, first: str) -> tuple[int, int, int | None] 
         it. Times are microseconds since the Unix epoch.
     """
     envelope: Envelope = plan.envelope
-    if envelope.priority != Priority.NORMAL:
+    if is_urgent(envelope.priority):
         return None
     for trace in envelope.trace:
         if trace.stage == first:

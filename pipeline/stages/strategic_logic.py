@@ -7,8 +7,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import Envelope, MarketData, Outcome, Strategic, StrategicSignal
-from pipeline.packets.vocabulary import Action, OutcomeKind, Priority, Regime
+from pipeline.packets.vocabulary import Action, OutcomeKind, Regime
 from pipeline.policies import strategic as policy
 from pipeline.policies.actions import ACTIONS
 from pipeline.policies.windows import BarWindows
@@ -196,7 +197,7 @@ def _judged(known: _Decided | None, sequence: int) -> Fate | None:
 
 def _noted(known: _Decided | None, envelope: Envelope) -> _Decided:
     """Return what was decided of a symbol, this packet included."""
-    sequence, urgent = envelope.sequence, envelope.priority > Priority.NORMAL
+    sequence, urgent = envelope.sequence, is_urgent(envelope.priority)
     if known is None:
         return _Decided(sequence, 1, -1 if urgent else sequence)
     normal = known.normal if urgent else max(known.normal, sequence)

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from pipeline.packets.lanes import is_urgent
 from pipeline.packets.models import Outcome
 from pipeline.packets.runs import packets_of, run_of, unrolled
-from pipeline.packets.vocabulary import OutcomeKind, Priority
+from pipeline.packets.vocabulary import OutcomeKind
 from pipeline.rules.oracle.reading import Accepted
 
 __all__ = [
@@ -75,7 +76,7 @@ def symbols_in_order(records: Iterable[Accepted]) -> list[str]:
         if getattr(packet, "bar", None) is None:
             continue
         envelope = packet.envelope
-        lane = (envelope.symbol, envelope.priority > Priority.NORMAL)
+        lane = (envelope.symbol, is_urgent(envelope.priority))
         before = newest.get(lane, -1)
         if envelope.sequence <= before:
             found.append(
