@@ -156,8 +156,7 @@ class FlowAudit:
 
     def _market(self, entry: Entry, *, fresh: bool) -> Iterator[Finding]:
         self.tallies.packets_in += fresh
-        hop = next(each for each in self._hops if each.hop.above == entry.topic)
-        record = None
+        (hop,), record = self._above[entry.topic], None
         with suppress(PoisonError):
             record = decode(entry.value)
         if not isinstance(record, MarketData):

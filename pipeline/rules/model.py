@@ -280,15 +280,18 @@ class PacketRule(ValidationRule):
         """Return what is wrong with `context.packet`; see `ValidationRule.validate`."""
         if context.packet is None or not self.looks_at(context.packet):
             return None
-        found = self.worst(context)
+        found = self._found(context)
         return [] if found is None else [found]
 
     @final
     def worst(self, context: ValidationContext) -> ValidationResult | None:
         """Return what is wrong with `context.packet`; see `ValidationRule.worst`."""
-        packet = context.packet
-        if packet is None or not self.looks_at(packet):
+        if context.packet is None or not self.looks_at(context.packet):
             return None
+        return self._found(context)
+
+    def _found(self, context: ValidationContext) -> ValidationResult | None:
+        packet = context.packet
         failure = self._check(packet, context) if self._with_context else self._check(packet)
         return None if failure is None else self.finding(failure, packet=packet)
 

@@ -132,9 +132,7 @@ class RoundQueue:
             if generation != self._generation:
                 return
             (self.priority if priority else self.normal).add(messages, received)
-            wake, self._waiting = self._waiting, False
-        if wake:
-            self._loop.call_soon_threadsafe(self._arrived.set)
+        self.wake()
 
     def clear(self, generation: int) -> None:
         """Drop what waits and take only messages of `generation` from now on."""
@@ -170,7 +168,7 @@ class RoundQueue:
                 asking.cancel()
 
     def wake(self) -> None:
-        """Have asked again how many of the normal lane may go on; from any thread."""
+        """Have whoever waits for a round look again; from any thread."""
         with self._lock:
             wake, self._waiting = self._waiting, False
         if wake:

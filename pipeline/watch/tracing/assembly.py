@@ -66,10 +66,6 @@ class _Open:
     end: FlowEnd | None = None
     events: list[FillSeen] = field(default_factory=list)
 
-    @property
-    def complete(self) -> bool:
-        return self.end is not None and any(each.final for each in self.events)
-
 
 class TraceAssembly:
     """Flows of which not all is known yet; thread-safe, and bounded.
@@ -131,7 +127,7 @@ class TraceAssembly:
 
     def _look_at(self, flow_id: str) -> None:
         found = self._open[flow_id]
-        if found.end is not None and found.complete:
+        if found.end is not None and any(each.final for each in found.events):
             del self._open[flow_id]
             self._offer(spans_of(found.end, found.events))
 
